@@ -1,0 +1,1 @@
+"""What the facts mean: plain typed Python and SQL, with no Dagster and no HTML."""

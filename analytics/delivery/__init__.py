@@ -1,0 +1,1 @@
+"""Facts derived from typed tables: deployments, ownership, failures, attempts."""

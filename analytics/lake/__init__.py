@@ -1,0 +1,1 @@
+"""Typed tables as Parquet, and the database that people open."""

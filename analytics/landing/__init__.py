@@ -1,0 +1,1 @@
+"""Raw pages, items, cursors, quarantine and coverage: what was received, kept as it came."""

@@ -1,0 +1,1 @@
+"""The metric registry, one SQL file per indicator, measuring and explaining."""

@@ -1,0 +1,1 @@
+"""A believable sample organisation from a seed, written as feeds."""

@@ -1,0 +1,256 @@
+"""`quarterdeck.yaml`: what the user declares once, checked before anything runs.
+
+Source: contract.md section 3. Paths are relative to the settings file.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo
+
+from pydantic import AwareDatetime, Field, field_validator, model_validator
+
+from analytics.errors import SettingsError
+from analytics.models import StrictModel, parse_model
+from analytics.periods import Calendar
+from analytics.yaml_lines import Location, YamlDocument, read_yaml
+
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_SOURCE_NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
+
+
+class FilesSource(StrictModel):
+    """A folder of feed files."""
+
+    type: Literal["files"]
+    name: str = Field(pattern=_SOURCE_NAME)
+    path: Path
+
+
+class GitSource(StrictModel):
+    """Clones or URLs, by repository name."""
+
+    type: Literal["git"]
+    name: str = Field(pattern=_SOURCE_NAME)
+    repositories: dict[str, str]
+
+
+class GitHubSource(StrictModel):
+    """An organisation on GitHub; read by the settings, pulled by a later release."""
+
+    type: Literal["github"]
+    name: str = Field(pattern=_SOURCE_NAME)
+    organization: str | None = None
+    repositories: list[str] = []
+    token: str | None = Field(default=None, repr=False)
+
+
+Source = Annotated[FilesSource | GitSource | GitHubSource, Field(discriminator="type")]
+
+
+class IncidentRules(StrictModel):
+    """How incidents find their deployment."""
+
+    link_window_hours: float = Field(default=24, ge=0)
+    rollback_is_evidence: bool = False
+    # A checked-in list of human decisions that win over every rule.
+    overrides: Path | None = None
+
+
+class ReworkRules(StrictModel):
+    """What counts as a hotfix, on a deployment or a pull request."""
+
+    labels: list[str] = ["hotfix"]
+    branches: list[str] = ["hotfix/*"]
+    titles: list[str] = ["hotfix*"]
+
+
+class SupplyChainSettings(StrictModel):
+    """Where policies, waivers, roots, bundles and SBOMs are."""
+
+    policies: Path | None = None
+    waivers: Path | None = None
+    trusted_roots: list[Path] = []
+    bundles: list[str] = []
+    sboms: list[str] = []
+
+
+class ReportSettings(StrictModel):
+    """What a pack says about itself and where it goes."""
+
+    title: str | None = None
+    owner: str | None = None
+    delivery: list[dict[str, Any]] = []
+
+
+class EngineSettings(StrictModel):
+    """How much of the machine DuckDB may take; the rest spills to the storage's temporary folder."""
+
+    memory_limit: str = Field(default="2GB", pattern=r"^\d+(\.\d+)?\s?[KMGT]i?B$")
+    max_temp_directory_size: str = Field(default="50GB", pattern=r"^\d+(\.\d+)?\s?[KMGT]i?B$")
+    threads: int | None = Field(default=None, ge=1)
+
+
+class Settings(StrictModel):
+    """Everything in `quarterdeck.yaml`, with paths made absolute by `load_settings`."""
+
+    organization: str = Field(min_length=1)
+    time_zone: str = "UTC"
+    fiscal_year_start_month: int = Field(default=1, ge=1, le=12)
+    storage: Path = Path("quarterdeck-data")
+    catalog: Path | list[Path] = Path("catalog.yaml")
+    fixed_now: AwareDatetime | None = Field(default=None, alias="now")
+    sources: list[Source] = []
+    incidents: IncidentRules = IncidentRules()
+    rework: ReworkRules = ReworkRules()
+    bots: list[str] = ["*[bot]", "renovate*", "dependabot*"]
+    supply_chain: SupplyChainSettings = SupplyChainSettings()
+    targets: dict[str, float] = {}
+    reports: ReportSettings = ReportSettings()
+    engine: EngineSettings = EngineSettings()
+    # Where the settings file stands; set by load_settings, never by the user.
+    settings_path: Path = Field(default=Path("quarterdeck.yaml"), exclude=True, alias="__path__")
+
+    @field_validator("time_zone")
+    @classmethod
+    def _known_zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (ValueError, OSError) as error:  # ZoneInfoNotFoundError is a KeyError and an OSError's cousin
+            raise ValueError(f"'{value}' is not an IANA time zone such as Europe/Berlin") from error
+        except KeyError as error:
+            raise ValueError(f"'{value}' is not an IANA time zone such as Europe/Berlin") from error
+        return value
+
+    @model_validator(mode="after")
+    def _source_names_differ(self) -> Settings:
+        names = [source.name for source in self.sources]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"two sources are named '{name}'; give each its own name")
+        return self
+
+    @property
+    def calendar(self) -> Calendar:
+        """The calendar in which periods are cut."""
+        return Calendar(ZoneInfo(self.time_zone), self.fiscal_year_start_month)
+
+    def now(self) -> datetime:
+        """The cut-off: the fixed `now` of the settings, else the wall clock, as an aware UTC time."""
+        return (self.fixed_now or datetime.now(UTC)).astimezone(UTC)
+
+    @property
+    def landing_dir(self) -> Path:
+        """Raw items, one DuckDB file per source."""
+        return self.storage / "landing"
+
+    @property
+    def lake_dir(self) -> Path:
+        """Typed tables, facts and metric values as Parquet."""
+        return self.storage / "lake"
+
+    @property
+    def published_path(self) -> Path:
+        """The database that people open."""
+        return self.storage / "analytics.duckdb"
+
+    @property
+    def packs_dir(self) -> Path:
+        """One folder per published pack."""
+        return self.storage / "packs"
+
+    @property
+    def temp_dir(self) -> Path:
+        """Half-written files and spill, on the same file system so that a rename publishes."""
+        return self.storage / ".tmp"
+
+    @property
+    def dagster_home(self) -> Path:
+        """Dagster's instance: runs, events, schedules."""
+        return self.storage / "dagster"
+
+
+def load_settings(path: Path) -> Settings:
+    """Read and check a settings file; raises SettingsError naming file, line, key and the nearest known key."""
+    documents = read_yaml(path)
+    if len(documents) != 1:
+        raise SettingsError(f"holds {len(documents)} YAML documents where one is expected", where=str(path))
+    document = documents[0]
+    value = _expand(document, document.value, ())
+    settings = parse_model(Settings, document, value)
+    base = path.resolve().parent
+    if "://" in str(document.value.get("storage", "")):
+        raise SettingsError.at(
+            path, document.line(("storage",)), "storage: an object store is not supported yet", "Give a local folder."
+        )
+
+    def rooted(relative: Path) -> Path:
+        return (base / relative.expanduser()).resolve()
+
+    catalogs = settings.catalog if isinstance(settings.catalog, list) else [settings.catalog]
+    chain = settings.supply_chain
+    return settings.model_copy(
+        update={
+            "settings_path": path.resolve(),
+            "storage": rooted(settings.storage),
+            "catalog": [rooted(entry) for entry in catalogs],
+            "incidents": settings.incidents.model_copy(
+                update={"overrides": rooted(settings.incidents.overrides) if settings.incidents.overrides else None}
+            ),
+            "supply_chain": chain.model_copy(
+                update={
+                    "policies": rooted(chain.policies) if chain.policies else None,
+                    "waivers": rooted(chain.waivers) if chain.waivers else None,
+                    "trusted_roots": [rooted(root) for root in chain.trusted_roots],
+                }
+            ),
+            "sources": [_rooted_source(source, base) for source in settings.sources],
+        }
+    )
+
+
+def _rooted_source(
+    source: FilesSource | GitSource | GitHubSource, base: Path
+) -> FilesSource | GitSource | GitHubSource:
+    if isinstance(source, FilesSource):
+        return source.model_copy(update={"path": (base / source.path.expanduser()).resolve()})
+    if isinstance(source, GitSource):
+        return source.model_copy(
+            update={"repositories": {name: _rooted_clone(at, base) for name, at in source.repositories.items()}}
+        )
+    return source
+
+
+def _rooted_clone(location: str, base: Path) -> str:
+    """A path becomes absolute; a URL and an scp-like address stay as they are."""
+    if "://" in location or re.match(r"^[\w.-]+@[\w.-]+:", location):
+        return location
+    return str((base / Path(location).expanduser()).resolve())
+
+
+def _expand(document: YamlDocument, value: Any, at: Location) -> Any:
+    """Replace ``${NAME}`` from the environment; a missing one is named with its line, its value never shown."""
+    if isinstance(value, str):
+
+        def substitute(match: re.Match[str]) -> str:
+            name = match[1]
+            if name not in os.environ:
+                key = ".".join(map(str, at))
+                raise SettingsError.at(
+                    document.path,
+                    document.line(at),
+                    f"{key}: the environment variable {name} is not set",
+                    f"Set {name}, or remove the key.",
+                )
+            return os.environ[name]
+
+        return _VARIABLE.sub(substitute, value)
+    if isinstance(value, dict):
+        return {key: _expand(document, item, (*at, str(key))) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_expand(document, item, (*at, index)) for index, item in enumerate(value)]
+    return value

@@ -1,0 +1,1 @@
+"""What exists: thin Dagster assets, checks, partitions and resources, one file per stage."""

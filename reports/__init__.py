@@ -1,0 +1,1 @@
+"""What readers see: the pack, its charts, templates and manifest; no Dagster."""
