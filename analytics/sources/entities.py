@@ -156,7 +156,8 @@ class Attestation(Record, frozen=True, kw_only=True):
 
 class Sbom(Record, frozen=True, kw_only=True):
     digest: Text
-    document: msgspec.Raw | None = None
+    # Not `Raw | None`: msgspec lets such a union hold nothing but null.
+    document: msgspec.Raw = msgspec.Raw(b"null")
     path: str | None = None
 
 
@@ -279,7 +280,9 @@ def duckdb_type(hint: Any) -> str:
         return f"{duckdb_type(get_args(hint)[0])}[]"
     if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
         fields = typing.get_type_hints(hint)
-        return f"STRUCT({', '.join(f'{name} {duckdb_type(kind)}' for name, kind in fields.items())})"
+        # Quoted: a field may be named like a keyword (`at`).
+        inner = ", ".join(f'"{name}" {duckdb_type(kind)}' for name, kind in fields.items())
+        return f"STRUCT({inner})"
     simple = {str: "VARCHAR", int: "BIGINT", float: "DOUBLE", bool: "BOOLEAN", datetime: "TIMESTAMP"}
     return "JSON" if hint is msgspec.Raw else simple[hint]
 

@@ -1,0 +1,334 @@
+"""The build stage: landed items become typed tables, and typed tables become delivery facts.
+
+Everything is made anew from what is landed, so a late record, a corrected one or a changed rule needs no download
+(metrics.md E39), and the order of arrival cannot matter. A killed build leaves whole files of the old or the new build
+and is simply run again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
+from importlib import metadata, resources
+from typing import Any
+
+import duckdb
+
+from analytics import progress
+from analytics.catalog import Catalog, load_catalog
+from analytics.delivery.attempts import match_attempts, read_attempts
+from analytics.delivery.incidents import merge_incidents
+from analytics.delivery.loading import (
+    batches,
+    prepare_commits,
+    read_histories,
+    read_pull_requests,
+    service_repositories,
+)
+from analytics.delivery.overrides import load_overrides
+from analytics.delivery.records import Incident, Rules
+from analytics.delivery.rows import fact_rows
+from analytics.delivery.service_facts import derive_service
+from analytics.lake.parts import TableParts
+from analytics.lake.tables import create_views, scratch, write_table
+from analytics.lake.typed import typed_query
+from analytics.landing.coverage import collection, quarantined
+from analytics.landing.winners import create_winners, open_landing
+from analytics.settings import Settings
+from analytics.sources.entities import ENTITIES
+
+CALENDAR_START = date(2005, 1, 1)
+STAGE = "build"
+
+
+@dataclass
+class BuildSummary:
+    """Rows written per table, and what arrived that nobody declared."""
+
+    tables: dict[str, int] = field(default_factory=dict)
+    unmapped: int = 0
+
+
+def build(settings: Settings) -> BuildSummary:
+    """Build every typed table and every fact table from what is landed.
+
+    Raises SettingsError for a bad catalog or override file and LandingError when nothing can be read.
+    """
+    catalog = load_catalog(list(settings.catalog) if isinstance(settings.catalog, list) else [settings.catalog])
+    now = settings.now().astimezone(UTC).replace(tzinfo=None)
+    rules = Rules(settings.incidents, settings.rework, now, load_overrides(settings.incidents.overrides))
+    summary = BuildSummary()
+    with open_landing(settings) as con, scratch(settings) as folder:
+        create_calendar(con, settings)
+        parts = TableParts(folder)
+        for entity in ENTITIES.values():
+            relation = create_winners(con, entity.name)
+            summary.tables[entity.name] = write_table(con, settings, entity.name, typed_query(entity, relation))
+            con.execute(f"DROP TABLE IF EXISTS {relation}")
+            progress.report(STAGE, f"{entity.name}: {summary.tables[entity.name]:,} rows")
+        create_views(con, settings, *ENTITIES)
+        _describe(parts, settings, catalog, now)
+        _pipeline_facts(con, settings, catalog, now, summary)
+        match_attempts(con, catalog)
+        _delivery_facts(con, parts, settings, catalog, rules)
+        _unmapped(con, parts, catalog)
+        for table in (
+            "services",
+            "scope_members",
+            "deployment_attempts",
+            "service_deployments",
+            "change_lead",
+            "failure_links",
+            "service_incidents",
+            "unmapped",
+            "collection",
+            "quarantine",
+            "snapshot",
+        ):
+            summary.tables[table] = write_table(con, settings, table, parts.relation(table))
+        summary.tables["calendar"] = write_table(con, settings, "calendar", "SELECT * FROM calendar")
+        summary.unmapped = summary.tables["unmapped"]
+    progress.report(STAGE, f"{sum(summary.tables.values()):,} rows in {len(summary.tables)} tables")
+    return summary
+
+
+def create_calendar(con: duckdb.DuckDBPyConnection, settings: Settings) -> None:
+    """Create the `calendar` table (day, quarter, month, iso_week), the `params` view and the `local_day` macro."""
+    calendar = settings.calendar
+    last = calendar.local_day(settings.now()) + timedelta(days=370)
+    days = [CALENDAR_START + timedelta(days=n) for n in range((last - CALENDAR_START).days)]
+    con.execute("CREATE OR REPLACE TEMP TABLE calendar (day DATE, quarter VARCHAR, month VARCHAR, iso_week VARCHAR)")
+    con.execute(
+        "INSERT INTO calendar SELECT unnest(?), unnest(?), unnest(?), unnest(?)",
+        [
+            days,
+            [str(calendar.quarter_of_day(day)) for day in days],
+            [f"{day:%Y-%m}" for day in days],
+            [f"{day:%G-W%V}" for day in days],
+        ],
+    )
+    now = settings.now().astimezone(UTC).replace(tzinfo=None)
+    con.execute("CREATE OR REPLACE TEMP TABLE params (now TIMESTAMP)")
+    con.execute("INSERT INTO params VALUES (?)", [now])
+    # The zone is a checked IANA name.
+    con.execute(
+        "CREATE OR REPLACE TEMP MACRO local_day(moment) AS "
+        f"CAST(timezone('{settings.time_zone}', timezone('UTC', moment)) AS DATE)"
+    )
+
+
+def _describe(parts: TableParts, settings: Settings, catalog: Catalog, now: datetime) -> None:
+    for service in catalog.services:
+        parts.add(
+            "services",
+            {
+                "service": service.name,
+                "team": service.team,
+                "tier": service.tier,
+                "repository": service.repository,
+                "since": service.since,
+                "entity": service.deploys.entity,
+                "link_window_hours": service.link_window_hours
+                if service.link_window_hours is not None
+                else settings.incidents.link_window_hours,
+                "failed_attempt_is_failure": service.failed_attempt_is_failure,
+                "lifecycle": service.lifecycle,
+            },
+        )
+    members: dict[tuple[str, str, str, str], None] = {}
+    for service in catalog.services:
+        repository = _canonical(catalog, service.repository)
+        for scope, name in (
+            ("service", service.name),
+            ("team", service.team),
+            ("organization", settings.organization),
+        ):
+            if name is not None:
+                members[scope, name, "service", service.name] = None
+                members[scope, name, "repository", repository] = None
+    for scope, name, kind, subject in members:
+        parts.add("scope_members", {"scope": scope, "name": name, "subject_kind": kind, "subject": subject})
+    for row in collection(settings):
+        parts.add("collection", {**_fields(row), **_naive(row, "first_at", "last_at")})
+    for refused in quarantined(settings):
+        parts.add("quarantine", _fields(refused))
+    for key, value in {
+        "cut_off": now.replace(tzinfo=UTC).isoformat(),
+        "time_zone": settings.time_zone,
+        "fiscal_year_start_month": str(settings.fiscal_year_start_month),
+        "organization": settings.organization,
+        "code_version": metadata.version("quarterdeck"),
+        "rollback_is_evidence": str(settings.incidents.rollback_is_evidence).lower(),
+    }.items():
+        parts.add("snapshot", {"key": key, "value": value})
+
+
+def _fields(row: Any) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in row.__dataclass_fields__}
+
+
+def _naive(row: Any, *names: str) -> dict[str, Any]:
+    return {
+        name: at.astimezone(UTC).replace(tzinfo=None) if (at := getattr(row, name)) is not None and at.tzinfo else at
+        for name in names
+    }
+
+
+def _canonical(catalog: Catalog, repository: str) -> str:
+    """The catalog's first spelling of a repository, whatever letter case a record has."""
+    known = catalog.of_repository(repository)
+    return known[0].repository if known else repository
+
+
+def _pipeline_facts(
+    con: duckdb.DuckDBPyConnection, settings: Settings, catalog: Catalog, now: datetime, summary: BuildSummary
+) -> None:
+    """Run attempts, jobs and runners, wholly in SQL: they are by far the most rows."""
+    seen = con.execute(
+        "SELECT DISTINCT repository FROM pipeline_runs UNION SELECT DISTINCT repository FROM pipeline_jobs"
+    )
+    names = [row[0] for row in seen.fetchall()]
+    con.execute("CREATE OR REPLACE TEMP TABLE repository_names (seen VARCHAR, canonical VARCHAR)")
+    if names:
+        con.execute(
+            "INSERT INTO repository_names SELECT unnest(?), unnest(?)",
+            [names, [_canonical(catalog, name) for name in names]],
+        )
+    summary.tables["job_times"] = write_table(con, settings, "job_times", sql("job_times.sql"))
+    create_views(con, settings, "job_times")
+    for statement in sql("run_attempts.sql").split(";"):
+        if statement.strip():
+            con.execute(statement)
+    summary.tables["run_attempts"] = write_table(con, settings, "run_attempts", sql("run_attempts_select.sql"))
+    for table in (
+        "run_base",
+        "run_last_attempt",
+        "run_failed_before",
+        "sha_failed",
+        "sha_recovered",
+        "attempt_duration",
+    ):
+        con.execute(f"DROP TABLE {table}")
+    summary.tables["runner_windows"] = write_table(con, settings, "runner_windows", sql("runner_windows.sql"))
+    progress.report(STAGE, f"{summary.tables['run_attempts']:,} run attempts, {summary.tables['job_times']:,} jobs")
+
+
+def _delivery_facts(
+    con: duckdb.DuckDBPyConnection, parts: TableParts, settings: Settings, catalog: Catalog, rules: Rules
+) -> None:
+    """Deployments, ownership, failures and incidents, one service at a time."""
+
+    @lru_cache(maxsize=100_000)
+    def local_day(moment: datetime) -> date:
+        return settings.calendar.local_day(moment)
+
+    prepare_commits(con, rules, {s.repository.casefold() for s in catalog.services if s.paths})
+    repositories = service_repositories(con, catalog.services)
+    incidents = _incidents_by_service(con, catalog, rules)
+    done = 0
+    for batch in batches(con, catalog.services, repositories):
+        needed = {name for service in batch for name in repositories[service.name]}
+        histories = read_histories(con, needed, settings.bots)
+        requests = read_pull_requests(con, needed, rules)
+        attempts = read_attempts(con, [service.name for service in batch], rules.now)
+        for service in batch:
+            own = repositories[service.name]
+            facts = derive_service(
+                service,
+                attempts.get(service.name, []),
+                {name: history for name, history in histories.items() if name in own},
+                {name: found for name, found in requests.items() if name in own},
+                incidents.get(service.name, []),
+                rules,
+            )
+            for table, row in fact_rows(facts, rules.now, local_day):
+                parts.add(table, row)
+        done += len(batch)
+        progress.report(STAGE, "services", done, len(catalog.services))
+
+
+def _incidents_by_service(con: duckdb.DuckDBPyConnection, catalog: Catalog, rules: Rules) -> dict[str, list[Incident]]:
+    """Merged incidents by the services that may have caused them: the named one, and those an explicit link names."""
+    cursor = con.execute("SELECT * FROM incidents")
+    names = [column[0] for column in cursor.description]
+    rows = [dict(zip(names, values, strict=True)) for values in cursor.fetchall()]
+    merged = merge_incidents(rows, rules.now)
+    wanted = sorted({link.value for i in merged for link in i.links if link.kind == "deployment"})
+    found = con.execute(
+        "SELECT DISTINCT name, service FROM (SELECT source_id AS name, service FROM matched_attempts UNION ALL "
+        "SELECT run_id, service FROM matched_attempts UNION ALL "
+        "SELECT kind || ':' || source_id, service FROM matched_attempts UNION ALL "
+        "SELECT 'run:' || run_id, service FROM matched_attempts) WHERE list_contains(?, name)",
+        [wanted],
+    ).fetchall()
+    by_deployment: dict[str, list[str]] = {}
+    for name, service in found:
+        by_deployment.setdefault(name, []).append(service)
+    result: dict[str, list[Incident]] = {}
+    for incident in merged:
+        services = _candidates(incident, catalog, by_deployment)
+        for service in services:
+            result.setdefault(service, []).append(incident)
+    return result
+
+
+def _candidates(incident: Incident, catalog: Catalog, by_deployment: dict[str, list[str]]) -> Sequence[str]:
+    own = [incident.service] if incident.service in catalog.by_name and incident.service else []
+    named = sorted(
+        {s for link in incident.links if link.kind == "deployment" for s in by_deployment.get(link.value, ())}
+    )
+    if named:
+        # An id that the incident's own service knows is meant there; elsewhere the named service is to blame.
+        return own if set(own) & set(named) else [*own, *named]
+    if own:
+        return own
+    others = any(link.kind in ("sha", "pull_request") for link in incident.links)
+    return sorted(catalog.by_name) if others and incident.service is None else []
+
+
+def _unmapped(con: duckdb.DuckDBPyConnection, parts: TableParts, catalog: Catalog) -> None:
+    """Say what arrived that no catalog entry speaks of; nothing is guessed from its name."""
+    for repository, environment, service, rows, first_at, last_at in con.execute(
+        "SELECT repository, environment, service, rows, first_at, last_at FROM unmatched_environments "
+        "ORDER BY repository, environment, service"
+    ).fetchall():
+        detail = f"deployments of {repository}" + (f", service {service}" if service else "")
+        parts.add(
+            "unmapped",
+            {
+                "kind": "service" if service and service not in catalog.by_name else "environment",
+                "name": service if service and service not in catalog.by_name else environment,
+                "detail": detail if not service or service in catalog.by_name else f"{detail}, {environment}",
+                "rows": rows,
+                "first_at": first_at,
+                "last_at": last_at,
+            },
+        )
+    for kind, table, column, at in (
+        ("repository", "pipeline_runs", "repository", "created_at"),
+        ("repository", "commits", "repository", "committed_at"),
+        ("service", "incidents", "service", "opened_at"),
+    ):
+        for name, rows, first_at, last_at in con.execute(
+            f"SELECT {column}, count(*), min({at}), max({at}) FROM {table} GROUP BY 1 ORDER BY 1"
+        ).fetchall():
+            known = catalog.of_repository(name) if kind == "repository" and name else catalog.by_name.get(name or "")
+            if not known:
+                parts.add(
+                    "unmapped",
+                    {
+                        "kind": kind,
+                        "name": name or "(none)",
+                        "detail": table,
+                        "rows": rows,
+                        "first_at": first_at,
+                        "last_at": last_at,
+                    },
+                )
+
+
+def sql(name: str) -> str:
+    """The text of a query of this room."""
+    return resources.files("analytics.delivery").joinpath("sql", name).read_text(encoding="utf-8")

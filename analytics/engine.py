@@ -1,0 +1,36 @@
+"""DuckDB connections with the limits of the settings: memory, spill and threads are never left to chance."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+
+from analytics.settings import Settings
+
+
+@contextmanager
+def connect(
+    settings: Settings, database: Path | None = None, *, read_only: bool = False
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open a database (in memory when none is named), limited, in UTC, closed in any case."""
+    settings.temp_dir.mkdir(parents=True, exist_ok=True)
+    engine = settings.engine
+    config: dict[str, str | bool | int | float | list[str]] = {
+        "memory_limit": engine.memory_limit,
+        "max_temp_directory_size": engine.max_temp_directory_size,
+        "temp_directory": str(settings.temp_dir / "spill"),
+        "preserve_insertion_order": False,
+        "autoinstall_known_extensions": False,
+        "autoload_known_extensions": False,
+    }
+    if engine.threads is not None:
+        config["threads"] = engine.threads
+    con = duckdb.connect(str(database) if database else ":memory:", read_only=read_only, config=config)
+    try:
+        con.execute("SET TimeZone = 'UTC'")
+        yield con
+    finally:
+        con.close()

@@ -1,0 +1,211 @@
+"""Every table of the lake: its columns, their DuckDB types and the column that dates a row.
+
+Times are naive UTC, `day` columns are local dates in the settings' zone, `_us` columns are BIGINT microseconds
+(sums of doubles differ between plans). Meaning of each column: docs/architecture.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from analytics.sources.entities import ENTITIES
+
+
+@dataclass(frozen=True)
+class Table:
+    """A lake table: `dated_by` names the DATE or TIMESTAMP column whose quarter is the partition."""
+
+    name: str
+    columns: dict[str, str]
+    dated_by: str | None
+    description: str
+    published: bool = True
+    sorted_by: tuple[str, ...] = ()
+
+
+def _columns(text: str) -> dict[str, str]:
+    """Read ``name TYPE, name TYPE`` where a bare name is text."""
+    columns = {}
+    for part in text.replace("\n", " ").split(","):
+        name, _, kind = part.strip().partition(" ")
+        columns[name] = kind.strip() or "VARCHAR"
+    return columns
+
+
+_ORIGIN = {"source": "VARCHAR", "origin": "VARCHAR", "line": "BIGINT"}
+
+TYPED_TABLES = {
+    entity.name: Table(
+        entity.name,
+        {**entity.columns, **_ORIGIN},
+        entity.occurred_at,
+        f"Landed {entity.name.replace('_', ' ')}, typed; one row per key, the newest record wins.",
+        # The facts hold what readers ask of these; the rest stays in the lake.
+        published=entity.name
+        not in ("pipeline_runs", "pipeline_jobs", "commits", "attestations", "sboms", "file_revisions"),
+        sorted_by=(entity.key[0],),
+    )
+    for entity in ENTITIES.values()
+}
+
+FACT_TABLES = {
+    table.name: table
+    for table in (
+        Table(
+            "services",
+            _columns(
+                "service, team, tier BIGINT, repository, since DATE, entity, link_window_hours DOUBLE, "
+                "failed_attempt_is_failure BOOLEAN, lifecycle"
+            ),
+            None,
+            "The catalog's services.",
+        ),
+        Table(
+            "scope_members",
+            _columns("scope, name, subject_kind, subject"),
+            None,
+            "Which services and repositories belong to which service, team and organisation.",
+        ),
+        Table(
+            "deployment_attempts",
+            _columns(
+                "service, deployment_key, source_deployment_id, run_id, attempt BIGINT, region, repository, "
+                "environment, sha, digest, ref, outcome, created_at TIMESTAMP, started_at TIMESTAMP, "
+                "finished_at TIMESTAMP, carried_over BOOLEAN, creator, day DATE, origin, line BIGINT"
+            ),
+            "day",
+            "Attempts to deploy a service to production, one row each.",
+            sorted_by=("service",),
+        ),
+        Table(
+            "service_deployments",
+            _columns(
+                "service, deployment_key, repository, environment, sha, digest, ref, outcome, created_at TIMESTAMP, "
+                "started_at TIMESTAMP, finished_at TIMESTAMP, finish_unknown BOOLEAN, attempts BIGINT, "
+                "failed_attempts BIGINT, day DATE, sequence BIGINT, kind, resolved BOOLEAN, identity, "
+                "previous_deployment_key, rollback_target_key, new_commits BIGINT, rework, rework_evidence, "
+                "counts_as_failed_attempt BOOLEAN, failed BOOLEAN, failure_method, failure_evidence, blamed_key, "
+                "recovery_us BIGINT, recovery_open BOOLEAN, open_us BIGINT, recovered_at TIMESTAMP, recovery_excluded, "
+                "revisions BIGINT, warning"
+            ),
+            "day",
+            "Production deployments with their kind, failure, recovery and rework.",
+            sorted_by=("service",),
+        ),
+        Table(
+            "change_lead",
+            _columns(
+                "service, deployment_key, repository, sha, author, is_bot BOOLEAN, authored_at TIMESTAMP, "
+                "finished_at TIMESTAMP, day DATE, lead_us BIGINT, excluded, pull_request BIGINT, original_of, "
+                "coding_us BIGINT, pickup_us BIGINT, review_us BIGINT, merge_us BIGINT, deploy_us BIGINT, "
+                "first_commit_us BIGINT, path_unknown BOOLEAN"
+            ),
+            "day",
+            "Commits owned by a production deployment, with their lead time and its stages.",
+            sorted_by=("service",),
+        ),
+        Table(
+            "failure_links",
+            _columns(
+                "service, deployment_key, method, confidence, evidence, incident_key, by_deployment_key, "
+                "evidence_at TIMESTAMP, day DATE, counted BOOLEAN"
+            ),
+            "day",
+            "Evidence that a deployment failed: which rule, which incident or remediation.",
+        ),
+        Table(
+            "service_incidents",
+            _columns(
+                "service, incident_key, incident_ids VARCHAR[], title, severity, labels VARCHAR[], "
+                "opened_at TIMESTAMP, impact_started_at TIMESTAMP, ended_at TIMESTAMP, restored_at TIMESTAMP, "
+                "restore_us BIGINT, day DATE, "
+                "opened_day DATE, linked BOOLEAN, unlinked_reason, deployment_key, url"
+            ),
+            "opened_day",
+            "Incidents of a service after merging duplicates, with their end and link.",
+        ),
+        Table(
+            "run_attempts",
+            _columns(
+                "repository, run_id, attempt BIGINT, workflow, event, head_sha, head_branch, outcome, counted BOOLEAN, "
+                "succeeded BOOLEAN, is_first BOOLEAN, is_final BOOLEAN, run_succeeded BOOLEAN, flaky BOOLEAN, "
+                "created_at TIMESTAMP, day DATE, duration_us BIGINT, lost_us BIGINT"
+            ),
+            "day",
+            "Pipeline run attempts with outcome, duration and flakiness.",
+            sorted_by=("repository",),
+        ),
+        Table(
+            "job_times",
+            _columns(
+                "repository, run_id, attempt BIGINT, job_id, name, runner, runner_label, outcome, "
+                "created_at TIMESTAMP, started_at TIMESTAMP, completed_at TIMESTAMP, "
+                "day DATE, queue_us BIGINT, busy_us BIGINT, "
+                "carried_over BOOLEAN"
+            ),
+            "day",
+            "Jobs of run attempts with queue and busy time.",
+            sorted_by=("repository",),
+        ),
+        Table(
+            "runner_windows",
+            _columns("runner, quarter, repository, day DATE, jobs BIGINT, busy_us BIGINT, window_us BIGINT"),
+            "day",
+            "Busy time of a runner per repository and quarter beside the window in which the runner was seen.",
+        ),
+        Table(
+            "unmapped",
+            _columns("kind, name, detail, rows BIGINT, first_at TIMESTAMP, last_at TIMESTAMP"),
+            None,
+            "What arrived but nobody declared: environments, repositories, services.",
+        ),
+        Table(
+            "collection",
+            _columns(
+                "source, entity, first_at TIMESTAMP, last_at TIMESTAMP, items BIGINT, "
+                "quarantined BIGINT, complete BOOLEAN"
+            ),
+            None,
+            "What each source offered, how much was landed and how much was refused.",
+        ),
+        Table(
+            "quarantine",
+            _columns("source, entity, origin, line BIGINT, reason, json_path, detail, sha256, excerpt"),
+            None,
+            "Records that were refused, with file, line and reason.",
+        ),
+        Table(
+            "calendar",
+            _columns("day DATE, quarter, month, iso_week"),
+            None,
+            "Local days of the settings' zone and the periods that hold them.",
+        ),
+        Table(
+            "snapshot",
+            _columns("key, value"),
+            None,
+            "What the facts were built from: cut-off, zone, organisation, versions.",
+        ),
+        Table(
+            "metric_definitions",
+            _columns(
+                "metric, title, unit, direction, statistic, minimum_n BIGINT, definition, version BIGINT, sources, "
+                "series, indicator BIGINT"
+            ),
+            None,
+            "What every metric means, with the version of its definition.",
+        ),
+        Table(
+            "metric_values",
+            _columns(
+                "metric, scope, name, quarter, series, value DOUBLE, unit, n BIGINT, numerator DOUBLE, "
+                "denominator DOUBLE, low DOUBLE, high DOUBLE, open BIGINT, reason, reading, definition, "
+                "covered_from DATE, covered_to DATE, excluded"
+            ),
+            None,
+            "Every metric by scope, name, quarter and series; a NULL value has its reason.",
+        ),
+    )
+}
+
+TABLES = {**TYPED_TABLES, **FACT_TABLES}

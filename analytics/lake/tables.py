@@ -1,0 +1,113 @@
+"""Reading and writing lake tables: `lake/<table>/quarter=<name>/*.parquet`.
+
+A file appears by rename and is then never changed; writing a table again replaces its files and removes the ones it no
+longer has. One writer per table; readers need no lock. Source: spec architecture.md section 2.
+"""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+
+from analytics.lake.schemas import TABLES, Table
+from analytics.settings import Settings
+
+UNDATED = "undated"
+
+
+@contextmanager
+def scratch(settings: Settings) -> Iterator[Path]:
+    """Give a private folder on the storage's file system, removed in any case."""
+    folder = settings.temp_dir / f"write-{uuid.uuid4().hex}"
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def write_table(con: duckdb.DuckDBPyConnection, settings: Settings, name: str, query: str) -> int:
+    """Write a query's rows as a table and return how many there are.
+
+    The query gives the table's columns by name (missing ones become NULL); dated tables are split by the quarter of
+    their date, for which the connection needs a `calendar` table; rows without one, or far outside it, go to `undated`.
+    """
+    table = TABLES[name]
+    with scratch(settings) as folder:
+        out = folder / "out"
+        out.mkdir()
+        rows = f"SELECT {_projection(con, table, query)} FROM ({query}) AS written"
+        if table.dated_by:
+            rows = (
+                f"SELECT dated.*, coalesce(calendar.quarter, '{UNDATED}') AS quarter_partition FROM ({rows}) AS dated "
+                f"LEFT JOIN calendar ON calendar.day = CAST(dated.{_quoted(table.dated_by)} AS DATE)"
+            )
+        else:
+            rows = f"SELECT *, '{UNDATED}' AS quarter_partition FROM ({rows})"
+        # Sorted row groups let a reader of one service or repository skip the rest of a file.
+        order = f" ORDER BY quarter_partition, {', '.join(table.sorted_by)}" if table.sorted_by else ""
+        con.execute(
+            f"COPY ({rows}{order}) TO '{_literal(out)}' "
+            "(FORMAT parquet, COMPRESSION zstd, PARTITION_BY (quarter_partition), OVERWRITE_OR_IGNORE)"
+        )
+        _replace(settings.lake_dir / name, out)
+    count = con.execute(f"SELECT count(*) FROM {lake_relation(settings, name)}").fetchone()
+    return int(count[0]) if count else 0
+
+
+def _replace(target: Path, built: Path) -> None:
+    """Move every built file into place by rename, then remove the ones that are no longer part of the table."""
+    kept: set[Path] = set()
+    for folder in sorted(built.iterdir()):
+        destination = target / f"quarter={folder.name.split('=', 1)[1]}"
+        destination.mkdir(parents=True, exist_ok=True)
+        for number, file in enumerate(sorted(folder.glob("*.parquet"))):
+            final = destination / f"part-{number:04d}.parquet"
+            file.replace(final)
+            kept.add(final)
+    target.mkdir(parents=True, exist_ok=True)
+    for old in target.glob("quarter=*/*.parquet"):
+        if old not in kept:
+            old.unlink()
+    for empty in target.glob("quarter=*"):
+        if not any(empty.iterdir()):
+            empty.rmdir()
+
+
+def lake_relation(settings: Settings, name: str) -> str:
+    """SQL that reads a table; an empty relation with the table's columns where nothing has been written."""
+    table = TABLES[name]
+    folder = settings.lake_dir / name
+    if not any(folder.glob("quarter=*/*.parquet")):
+        columns = ", ".join(f"CAST(NULL AS {kind}) AS {_quoted(column)}" for column, kind in table.columns.items())
+        return f"(SELECT {columns} WHERE false)"
+    columns = ", ".join(_quoted(column) for column in table.columns)
+    pattern = _literal(folder / "quarter=*" / "*.parquet")
+    return f"(SELECT {columns} FROM read_parquet('{pattern}', hive_partitioning = false))"
+
+
+def create_views(con: duckdb.DuckDBPyConnection, settings: Settings, *names: str) -> None:
+    """Make lake tables readable by their names on a connection."""
+    for name in names:
+        con.execute(f"CREATE OR REPLACE TEMP VIEW {_quoted(name)} AS SELECT * FROM {lake_relation(settings, name)}")
+
+
+def _projection(con: duckdb.DuckDBPyConnection, table: Table, query: str) -> str:
+    given = {str(row[0]) for row in con.execute(f"DESCRIBE {query}").fetchall()}
+    return ", ".join(
+        f"CAST({_quoted(column) if column in given else 'NULL'} AS {kind}) AS {_quoted(column)}"
+        for column, kind in table.columns.items()
+    )
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _literal(path: Path) -> str:
+    return str(path).replace("'", "''")

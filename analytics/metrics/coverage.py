@@ -1,0 +1,106 @@
+"""Which days of a quarter a service was live and collected, and which sources are missing.
+
+Source: metrics.md section 2 (deployment frequency) and section 8 (collected, cut-off, reasons).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+
+import duckdb
+
+from analytics.periods import Calendar, Quarter
+
+
+@dataclass(frozen=True)
+class ServiceEntry:
+    """What measuring needs of a catalog entry."""
+
+    service: str
+    since: date | None
+    entity: str
+
+
+@dataclass(frozen=True)
+class Covered:
+    """Covered days of one scope in one quarter; `days` is 0 where nothing was live."""
+
+    start: date
+    end: date
+    live_services: frozenset[str]
+
+    @property
+    def days(self) -> int:
+        """Calendar days, never hours: a quarter with a clock change is divided by its days."""
+        return (self.end - self.start).days if self.live_services else 0
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What the facts were built from."""
+
+    now: datetime
+    organization: str
+    rollback_is_evidence: bool
+    collected: frozenset[str]
+    services: dict[str, ServiceEntry]
+    scopes: dict[tuple[str, str], frozenset[str]]
+
+
+def read_snapshot(con: duckdb.DuckDBPyConnection) -> Snapshot:
+    """Read the build's own record; needs the views snapshot, collection, services, scope_members."""
+    facts = dict(con.execute("SELECT key, value FROM snapshot").fetchall())
+    services = {
+        name: ServiceEntry(name, since, entity)
+        for name, since, entity in con.execute("SELECT service, since, entity FROM services").fetchall()
+    }
+    scopes: dict[tuple[str, str], set[str]] = {}
+    for scope, name, subject in con.execute(
+        "SELECT scope, name, subject FROM scope_members WHERE subject_kind = 'service'"
+    ).fetchall():
+        scopes.setdefault((scope, name), set()).add(subject)
+    scopes.setdefault(("organization", facts["organization"]), set())
+    return Snapshot(
+        now=datetime.fromisoformat(facts["cut_off"]).astimezone(UTC),
+        organization=facts["organization"],
+        rollback_is_evidence=facts["rollback_is_evidence"] == "true",
+        collected=frozenset(row[0] for row in con.execute("SELECT DISTINCT entity FROM collection").fetchall()),
+        services=services,
+        scopes={key: frozenset(members) for key, members in sorted(scopes.items())},
+    )
+
+
+def covered(snapshot: Snapshot, calendar: Calendar, members: Iterable[str], quarter: Quarter) -> Covered:
+    """Days from the first live member's start to the quarter's end or the cut-off."""
+    start, end = calendar.days(quarter)
+    live: set[str] = set()
+    first, last = end, start
+    for name in members:
+        service_start, service_end = calendar.covered_days(quarter, snapshot.now, snapshot.services[name].since)
+        if service_start < service_end:
+            live.add(name)
+            first, last = min(first, service_start), max(last, service_end)
+    return Covered(first, last, frozenset(live)) if live else Covered(start, start, frozenset())
+
+
+def has_begun(snapshot: Snapshot, calendar: Calendar, quarter: Quarter) -> bool:
+    """Whether a quarter started before the cut-off."""
+    return calendar.bounds_utc(quarter)[0] < snapshot.now
+
+
+def missing_entities(snapshot: Snapshot, members: Iterable[str], entities: Iterable[str]) -> list[str]:
+    """Entities that no source offers; `deployments` stands for whatever each service's catalog entry names.
+
+    A deployment source counts as missing only when it is missing for every member.
+    """
+    missing = []
+    for entity in entities:
+        if entity == "deployments":
+            sources = {snapshot.services[name].entity for name in members}
+            if sources and not sources & snapshot.collected:
+                missing.append(min(sources))
+        elif entity not in snapshot.collected:
+            missing.append(entity)
+    return missing

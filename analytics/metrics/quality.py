@@ -1,0 +1,87 @@
+"""Shares and contradictions that say how far the numbers can be trusted; Dagster's checks judge them.
+
+Source: metrics.md section 2 (coverage = resolved / all deployments; authored_after_deploy) and section 5 (I2, I4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from analytics.engine import connect
+from analytics.lake.tables import create_views
+from analytics.metrics.values import metric_values
+from analytics.periods import Quarter
+from analytics.settings import Settings
+
+# Interventions per deployment may exceed one; every other ratio is a share.
+SHARES_ABOVE_ONE = frozenset({"manual_interventions_per_deployment", "error_budget_impact"})
+TOLERANCE = 1e-9
+
+
+@dataclass(frozen=True)
+class Share:
+    """A part of a whole; of nothing it is 0."""
+
+    part: int
+    whole: int
+
+    @property
+    def value(self) -> float:
+        """The part as a share of the whole."""
+        return self.part / self.whole if self.whole else 0.0
+
+
+def resolved_deployments(settings: Settings) -> Share:
+    """Successful production deployments whose commit is in the known history, of all."""
+    return _share(
+        settings,
+        "service_deployments",
+        "SELECT count(*) FILTER (kind <> 'unresolved'), count(*) FROM service_deployments WHERE outcome = 'success'",
+    )
+
+
+def negative_lead_times(settings: Settings) -> Share:
+    """Owned commits that are dated after their deployment, of all."""
+    return _share(
+        settings,
+        "change_lead",
+        "SELECT count(*) FILTER (excluded = 'authored_after_deploy'), count(*) FROM change_lead",
+    )
+
+
+def undeclared_names(settings: Settings) -> list[str]:
+    """Environments, repositories and services that no catalog entry claims, most frequent first."""
+    with connect(settings) as con:
+        create_views(con, settings, "unmapped")
+        rows = con.execute("SELECT kind, name FROM unmapped ORDER BY rows DESC, kind, name").fetchall()
+    return [f"{kind} {name}" for kind, name in rows]
+
+
+def _share(settings: Settings, table: str, query: str) -> Share:
+    with connect(settings) as con:
+        create_views(con, settings, table)
+        row = con.execute(query).fetchone()
+    part, whole = row or (0, 0)
+    return Share(int(part), int(whole))
+
+
+def contradictions(settings: Settings, quarters: Sequence[Quarter]) -> list[str]:
+    """Published values that cannot be true, each named with what is wrong about it."""
+    wrong: list[str] = []
+    for quarter in quarters:
+        for row in metric_values(settings, quarter):
+            of = f"{row['metric']} of {row['scope']} {row['name']} in {quarter}"
+            value, numerator, denominator = row["value"], row["numerator"], row["denominator"]
+            if value is None:
+                if not row["reason"]:
+                    wrong.append(f"{of} is undefined without a reason")
+                continue
+            if row["unit"] == "ratio" and row["metric"] not in SHARES_ABOVE_ONE and not 0 <= value <= 1:
+                wrong.append(f"{of} is {value}, which is no share")
+            if row["unit"] == "ratio" and numerator is not None and denominator:
+                if abs(numerator / denominator - value) > TOLERANCE:
+                    wrong.append(f"{of} is {value}, but its parts are {numerator} of {denominator}")
+            if row["unit"] in ("hours", "minutes", "count", "per_day") and value < 0:
+                wrong.append(f"{of} is {value}, which cannot be negative")
+    return wrong

@@ -1,0 +1,157 @@
+"""The word beside a value: whether it changed against the quarter before, by a test and never by its sign.
+
+All services (teams) that a reader sees together are one family for the false-discovery correction.
+Source: reports.md section 2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import duckdb
+import numpy as np
+
+from analytics.comparisons import (
+    Comparison,
+    compare_proportions_array,
+    compare_quantile,
+    compare_rates,
+    compare_samples,
+    group_medians,
+    read,
+)
+from analytics.metrics.aggregates import Key, Measured
+from analytics.metrics.coverage import Covered
+from analytics.metrics.registry import MICROSECONDS, Metric
+from analytics.periods import Quarter
+
+# Older quarters were read when they were new; their packs keep the word.
+READ_QUARTERS = 9
+
+
+def readings(
+    con: duckdb.DuckDBPyConnection,
+    metric: Metric,
+    quarters: Sequence[Quarter],
+    found: Mapping[Key, Measured],
+    covered: Mapping[tuple[str, str, str], Covered],
+) -> dict[Key, str | None]:
+    """A word per scope, name, quarter and series for the newest quarters; needs the view `observations`."""
+    words: dict[Key, str | None] = {}
+    if metric.kind == "utilization":
+        # The windows of runners are no independent trials; a test would say more than is known.
+        return dict.fromkeys(found)
+    chosen = list(quarters)[-READ_QUARTERS:]
+    weekly = _weekly(con, metric) if metric.kind == "per_day" else {}
+    samples = _Samples(con, metric) if metric.kind in ("quantile", "recovery_median") else None
+    for quarter in chosen:
+        before = str(quarter.plus(-1))
+        for scope in ("service", "team", "organization"):
+            for series in metric.series:
+                names = sorted(n for (s, n, q) in covered if s == scope and q == str(quarter))
+                keys: list[Key] = [(scope, name, str(quarter), series) for name in names]
+                pairs = [((scope, name, before, series), key) for name, key in zip(names, keys, strict=True)]
+                if samples is not None:
+                    comparisons = samples.compare(scope, pairs)
+                elif metric.kind == "per_day":
+                    comparisons = [_rates(old, new, found, covered, weekly) for old, new in pairs]
+                else:
+                    comparisons = _proportions(pairs, found)
+                words.update(zip(keys, read(comparisons, metric.direction), strict=True))
+    return words
+
+
+def _proportions(pairs: Sequence[tuple[Key, Key]], found: Mapping[Key, Measured]) -> list[Comparison | None]:
+    results: list[Comparison | None] = [None] * len(pairs)
+    known = [
+        (number, found[old], found[new])
+        for number, (old, new) in enumerate(pairs)
+        if old in found and new in found and found[old].value is not None and found[new].value is not None
+    ]
+    if known:
+        columns = np.array(
+            [[o.numerator, o.denominator, n.numerator, n.denominator] for _, o, n in known], dtype=np.int64
+        )
+        for (number, _, _), comparison in zip(known, compare_proportions_array(*columns.T), strict=True):
+            results[number] = comparison
+    return results
+
+
+def _rates(
+    old: Key,
+    new: Key,
+    found: Mapping[Key, Measured],
+    covered: Mapping[tuple[str, str, str], Covered],
+    weekly: Mapping[Key, Sequence[float]],
+) -> Comparison | None:
+    days_old, days_new = covered.get(old[:3]), covered.get(new[:3])
+    if days_old is None or days_new is None or not days_old.days or not days_new.days:
+        return None
+    counts = [found[key].n if key in found else 0 for key in (old, new)]
+    return compare_rates(counts[0], days_old.days, counts[1], days_new.days, weekly.get(old, ()), weekly.get(new, ()))
+
+
+def _weekly(con: duckdb.DuckDBPyConnection, metric: Metric) -> dict[Key, list[float]]:
+    """Counts per whole ISO week of a quarter, weeks without any counted as zero."""
+    weeks: dict[str, list[str]] = {}
+    for quarter, week in con.execute(
+        "SELECT quarter, iso_week FROM calendar GROUP BY quarter, iso_week HAVING count(*) = 7 ORDER BY 1, 2"
+    ).fetchall():
+        weeks.setdefault(quarter, []).append(week)
+    counts: dict[Key, dict[str, int]] = {}
+    for scope, name, quarter, week, count in con.execute(
+        "SELECT m.scope, m.name, c.quarter, c.iso_week, count(*) FROM observations o JOIN calendar c ON c.day = o.day "
+        "JOIN members m ON m.subject_kind = ? AND m.subject = o.subject WHERE o.excluded IS NULL GROUP BY ALL",
+        [metric.subject],
+    ).fetchall():
+        counts.setdefault((scope, name, quarter, None), {})[week] = count
+    return {key: [float(found.get(week, 0)) for week in weeks.get(key[2], ())] for key, found in counts.items()}
+
+
+class _Samples:
+    """Durations by scope, read one scope at a time."""
+
+    def __init__(self, con: duckdb.DuckDBPyConnection, metric: Metric) -> None:
+        self.con = con
+        self.metric = metric
+        columns = {row[0] for row in con.execute("DESCRIBE observations").fetchall()}
+        self.cluster = "o.cluster" if "cluster" in columns else "NULL"
+        self.open = "o.open" if "open" in columns else "false"
+        self.scope: str | None = None
+        self.ended: dict[tuple[Any, ...], Any] = {}
+        self.running: dict[tuple[Any, ...], Any] = {}
+
+    def compare(self, scope: str, pairs: Sequence[tuple[Key, Key]]) -> list[Comparison | None]:
+        """Test each pair of quarters."""
+        if scope != self.scope:
+            self._load(scope)
+        empty = np.array([], dtype=np.float64)
+        results: list[Comparison | None] = []
+        for old, new in pairs:
+            before, after = self.ended.get(old[1:], empty), self.ended.get(new[1:], empty)
+            if self.metric.kind == "quantile" and self.metric.quantile != 0.5:
+                results.append(compare_quantile(before, after, self.metric.quantile))
+            else:
+                results.append(
+                    compare_samples(before, after, self.running.get(old[1:], empty), self.running.get(new[1:], empty))
+                )
+        return results
+
+    def _load(self, scope: str) -> None:
+        self.scope, self.ended, self.running = scope, {}, {}
+        unit = MICROSECONDS[self.metric.unit]
+        # Commits of one deployment are no independent values: their median stands for them (see group_medians).
+        rows = self.con.execute(
+            f"SELECT m.name, c.quarter, o.series, {self.open} AS open, list(o.amount_us), list({self.cluster}) "
+            "FROM observations o JOIN calendar c ON c.day = o.day "
+            "JOIN members m ON m.subject_kind = $kind AND m.subject = o.subject AND m.scope = $scope "
+            "WHERE o.excluded IS NULL GROUP BY ALL",
+            {"kind": self.metric.subject, "scope": scope},
+        )
+        while row := rows.fetchone():
+            name, quarter, series, is_open, amounts, clusters = row
+            values = np.sort(np.array(amounts, dtype=np.float64) / unit)
+            if clusters[0] is not None:
+                values = group_medians(np.array(amounts, dtype=np.float64) / unit, np.array(clusters))
+            (self.running if is_open else self.ended)[name, quarter, series] = values
