@@ -50,7 +50,7 @@ bench: .venv/dev.done ## Generate, build and measure at scale, and print ratios
 	$(BIN)/python -m benchmarks
 
 docs: .venv/dev.done ## Write docs/metrics.md from the registry
-	$(BIN)/python -m docs
+	$(BIN)/python -m analytics.metrics.document docs/metrics.md
 
 ui: .venv/run.done ## The Dagster UI on the sample organisation
 	@test -f $(SAMPLE)/quarterdeck.yaml || $(BIN)/quarterdeck sample $(SAMPLE)

@@ -7,6 +7,7 @@ per distinct name, and joined in SQL. Source: metrics.md section 1 (attempt, out
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -237,17 +238,27 @@ def read_attempts(con: duckdb.DuckDBPyConnection, services: Iterable[str], now: 
             row = dict(zip(names, values, strict=True))
             if row["created_at"] <= now:
                 attempts.setdefault(row["service"], []).append(_attempt(row, now))
-    return attempts
+    return {service: _distinct_keys(found) for service, found in attempts.items()}
+
+
+def _distinct_keys(attempts: list[Attempt]) -> list[Attempt]:
+    """Keep a deployment apart from a run that happens to have the same id."""
+    runs = {attempt.run_id for attempt in attempts if attempt.run_id}
+    return [
+        attempt
+        if attempt.run_id or attempt.deployment_key not in runs
+        else replace(attempt, deployment_key=f"deployment:{attempt.deployment_key}")
+        for attempt in attempts
+    ]
 
 
 def _attempt(row: Mapping[str, Any], now: datetime) -> Attempt:
     outcome, finished_at = _verdict(row, now)
     run_id = row["run_id"]
-    key = f"run:{run_id}" if run_id else f"{row['kind']}:{row['source_id']}"
     started_at = row["started_at"] if row["started_at"] and row["started_at"] <= now else None
     return Attempt(
         service=row["service"],
-        deployment_key=key,
+        deployment_key=run_id or row["source_id"],
         source_deployment_id=row["source_id"] if row["kind"] == "deployment" else None,
         run_id=run_id,
         attempt=row["attempt"],

@@ -66,7 +66,6 @@ def build(settings: Settings) -> BuildSummary:
         for entity in ENTITIES.values():
             relation = create_winners(con, entity.name)
             summary.tables[entity.name] = write_table(con, settings, entity.name, typed_query(entity, relation))
-            con.execute(f"DROP TABLE IF EXISTS {relation}")
             progress.report(STAGE, f"{entity.name}: {summary.tables[entity.name]:,} rows")
         create_views(con, settings, *ENTITIES)
         _describe(parts, settings, catalog, now)
@@ -258,9 +257,7 @@ def _incidents_by_service(con: duckdb.DuckDBPyConnection, catalog: Catalog, rule
     wanted = sorted({link.value for i in merged for link in i.links if link.kind == "deployment"})
     found = con.execute(
         "SELECT DISTINCT name, service FROM (SELECT source_id AS name, service FROM matched_attempts UNION ALL "
-        "SELECT run_id, service FROM matched_attempts UNION ALL "
-        "SELECT kind || ':' || source_id, service FROM matched_attempts UNION ALL "
-        "SELECT 'run:' || run_id, service FROM matched_attempts) WHERE list_contains(?, name)",
+        "SELECT run_id, service FROM matched_attempts) WHERE list_contains(?, name)",
         [wanted],
     ).fetchall()
     by_deployment: dict[str, list[str]] = {}

@@ -349,7 +349,7 @@ def source_names(deployment: Deployment) -> list[str]:
 
 def _is_version(deployment: Deployment, version: str) -> bool:
     ref = deployment.ref or ""
-    return version in (ref, ref.rsplit("/", 1)[-1]) or deployment.key in (f"tag:{version}", f"release:{version}")
+    return version in (ref, ref.rsplit("/", 1)[-1])
 
 
 def _full_sha(history: History, text: str) -> str | None:

@@ -90,7 +90,8 @@ class History:
         return answer
 
     def _walk(self, older: int, newer: int, depth: Sequence[int]) -> bool:
-        floor = depth[older]
+        # In a parent cycle depth says nothing, and nothing may be cut.
+        floor = depth[older] if depth[older] <= len(self.commits) else -1
         visited = {newer}
         stack = [newer]
         while stack:

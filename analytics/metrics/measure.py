@@ -96,8 +96,8 @@ def _quarters(
 ) -> list[Quarter]:
     """From the first quarter with a fact to the one in progress, at most six years, and every quarter asked for."""
     row = con.execute(
-        "SELECT min(day) FROM (SELECT min(day) AS day FROM service_deployments UNION ALL SELECT min(day) FROM run_attempts "
-        "UNION ALL SELECT min(opened_day) FROM service_incidents)"
+        "SELECT min(day) FROM (SELECT min(day) AS day FROM service_deployments UNION ALL "
+        "SELECT min(day) FROM run_attempts UNION ALL SELECT min(opened_day) FROM service_incidents)"
     ).fetchone()
     last = calendar.quarter_of(snapshot.now)
     first = calendar.quarter_of_day(row[0]) if row and row[0] else last
@@ -202,7 +202,7 @@ class MeasureContext:
     # Reasons -------------------------------------------------------------------------------------------------
 
     def _reason(self, metric: Metric, key: Key, members: frozenset[str], result: Measured) -> str | None:
-        """Why there is no value, the first that applies in the order of metrics.md section 8; None when there is one."""
+        """Why there is no value: the first reason that applies in the order of metrics.md section 8."""
         scope, name, quarter, _ = key
         if not self.begun[quarter]:
             return "not_collected"
@@ -251,8 +251,8 @@ class MeasureContext:
         counts: dict[Key, Counter[str]] = defaultdict(Counter)
         for scope, name, quarter, series, reason, count in self.con.execute(
             "SELECT m.scope, m.name, o.quarter, o.series, o.excluded, sum(o.rows)::BIGINT FROM "
-            "(SELECT subject, c.quarter, series, excluded, count(*) AS rows FROM observations JOIN calendar c USING (day) "
-            "WHERE excluded IS NOT NULL GROUP BY ALL) o "
+            "(SELECT subject, c.quarter, series, excluded, count(*) AS rows FROM observations "
+            "JOIN calendar c USING (day) WHERE excluded IS NOT NULL GROUP BY ALL) o "
             "JOIN members m ON m.subject_kind = ? AND m.subject = o.subject GROUP BY ALL",
             [metric.subject],
         ).fetchall():
@@ -340,7 +340,8 @@ class MeasureContext:
         ended: dict[Key, list[float]] = defaultdict(list)
         running: dict[Key, list[float]] = defaultdict(list)
         for scope, name, quarter, amount, is_open in self.con.execute(
-            "SELECT m.scope, m.name, c.quarter, o.amount_us, o.open FROM observations o JOIN calendar c ON c.day = o.day "
+            "SELECT m.scope, m.name, c.quarter, o.amount_us, o.open FROM observations o "
+            "JOIN calendar c ON c.day = o.day "
             "JOIN members m ON m.subject_kind = ? AND m.subject = o.subject WHERE o.excluded IS NULL",
             [metric.subject],
         ).fetchall():
@@ -359,8 +360,8 @@ class MeasureContext:
             for hour in (MICROSECONDS["hours"],)
             for scope, name, quarter, busy, window, runners in self.con.execute(
                 "SELECT scope, name, quarter, sum(busy)::BIGINT, sum(window_us)::BIGINT, count(*) FROM "
-                "(SELECT m.scope, m.name, c.quarter, o.runner, sum(o.numerator) AS busy, max(o.denominator) AS window_us "
-                "FROM observations o JOIN calendar c ON c.day = o.day "
+                "(SELECT m.scope, m.name, c.quarter, o.runner, sum(o.numerator) AS busy, "
+                "max(o.denominator) AS window_us FROM observations o JOIN calendar c ON c.day = o.day "
                 "JOIN members m ON m.subject_kind = ? AND m.subject = o.subject WHERE o.excluded IS NULL GROUP BY ALL) "
                 "GROUP BY ALL",
                 [metric.subject],

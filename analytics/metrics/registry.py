@@ -76,10 +76,11 @@ _LEAD = (
     "no commits. The series 'human' leaves out bots; 'all' keeps them."
 )
 _FAIL = (
-    "Successful production deployments with evidence of failure, divided by successful production deployments. Evidence "
-    "is, in this order: a link that an incident names; the first change behind the target of a rollback; the deployment "
-    "whose change was reverted, or that a hotfix followed; else the latest deployment that had started when the impact "
-    "began, if it had finished no longer ago than the link window. Each deployment fails at most once."
+    "Successful production deployments with evidence of failure, divided by successful production deployments. "
+    "Evidence is, in this order: a link that an incident names; the first change behind the target of a rollback; the"
+    " deployment whose change was reverted, or that a hotfix followed; else the latest deployment that had started "
+    "when the impact began, if it had finished no longer ago than the link window. Each deployment fails at most "
+    "once."
 )
 
 METRICS: tuple[Metric, ...] = (
@@ -91,9 +92,9 @@ METRICS: tuple[Metric, ...] = (
         kind="per_day",
         minimum_n=0,
         definition=(
-            "Successful production deployments of any kind per calendar day of the period. Attempts, retries and regions "
-            "of one run are one deployment. Days before a service was live or after the cut-off are not counted. Zero is "
-            "said only when deployments were collected."
+            "Successful production deployments of any kind per calendar day of the period. Attempts, retries and "
+            "regions of one run are one deployment. Days before a service was live or after the cut-off are not "
+            "counted. Zero is said only when deployments were collected."
         ),
         query="deployment_frequency",
         tables=_SERVICE_DEPLOYMENTS,
@@ -163,9 +164,9 @@ METRICS: tuple[Metric, ...] = (
         kind="recovery_median",
         minimum_n=6,
         definition=(
-            "From the finish of a failed deployment to the latest mitigation of its incidents or, without incidents, to "
-            "the finish of the deployment that remedied it, in the failed deployment's period. What has not recovered at "
-            "the cut-off is counted as open and censored: then the median is Kaplan and Meier's."
+            "From the finish of a failed deployment to the latest mitigation of its incidents or, without incidents, "
+            "to the finish of the deployment that remedied it, in the failed deployment's period. What has not "
+            "recovered at the cut-off is counted as open and censored: then the median is Kaplan and Meier's."
         ),
         query="failed_deployment_recovery_time",
         tables=_SERVICE_DEPLOYMENTS,
@@ -182,8 +183,8 @@ METRICS: tuple[Metric, ...] = (
         kind="quantile",
         minimum_n=6,
         definition=(
-            "From the start of an incident's impact to its resolution (mitigation where there is none), for all incidents "
-            "of a service, linked to a deployment or not, in the period of the resolution."
+            "From the start of an incident's impact to its resolution (mitigation where there is none), for all "
+            "incidents of a service, linked to a deployment or not, in the period of the resolution."
         ),
         query="incident_time_to_restore",
         tables=("service_incidents",),
@@ -269,8 +270,8 @@ METRICS: tuple[Metric, ...] = (
             quantile=p,
             minimum_n=minimum,
             definition=(
-                "From the start of an attempt's first job to the completion of its last, for attempts that succeeded or "
-                "failed. Jobs carried over from an earlier attempt are left out."
+                "From the start of an attempt's first job to the completion of its last, for attempts that succeeded "
+                "or failed. Jobs carried over from an earlier attempt are left out."
             ),
             query="pipeline_duration",
             tables=("run_attempts",),

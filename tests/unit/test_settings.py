@@ -1,0 +1,142 @@
+"""Settings and catalog: what is wrong is said with file, line, key and the nearest known key."""
+
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from analytics.catalog import load_catalog
+from analytics.errors import SettingsError
+from analytics.settings import FilesSource, load_settings
+
+
+def write(folder: Path, text: str, name: str = "quarterdeck.yaml") -> Path:
+    path = folder / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(SettingsError) as caught:
+        load_settings(path)
+    assert caught.value.exit_code == 2
+    return str(caught.value)
+
+
+def test_paths_are_relative_to_the_settings_file(tmp_path: Path) -> None:
+    settings = load_settings(
+        write(tmp_path, "organization: A\nsources:\n  - {name: drops, type: files, path: ./feeds}\n")
+    )
+    (source,) = settings.sources
+    assert isinstance(source, FilesSource)
+    assert source.path == tmp_path / "feeds"
+    assert settings.storage == tmp_path / "quarterdeck-data"
+
+
+def test_an_unknown_key_is_named_with_its_line_and_the_nearest_known_key(tmp_path: Path) -> None:
+    text = refusal(write(tmp_path, "organization: A\n\ntimezone: UTC\n"))
+    assert "quarterdeck.yaml:3" in text
+    assert "'timezone'" in text
+    assert "Did you mean 'time_zone'?" in text
+
+
+def test_a_wrong_key_deep_inside_a_source_is_found(tmp_path: Path) -> None:
+    text = refusal(write(tmp_path, "organization: A\nsources:\n  - name: x\n    type: files\n    pth: y\n"))
+    assert "quarterdeck.yaml:5" in text
+    assert "sources.0.pth" in text
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("time_zone: Mars/Olympus", "not an IANA time zone"),
+        ("now: 2026-01-01T00:00:00", "timezone"),
+        ("fiscal_year_start_month: 13", "less than or equal to 12"),
+        ("storage: s3://bucket/x", "object store"),
+        ("sources: [{name: a, type: files, path: x}, {name: a, type: files, path: y}]", "two sources are named 'a'"),
+        ("sources: [{name: ../a, type: files, path: x}]", "pattern"),
+    ],
+)
+def test_a_bad_value_is_refused_in_words(tmp_path: Path, line: str, said: str) -> None:
+    assert said in refusal(write(tmp_path, f"organization: A\n{line}\n"))
+
+
+def test_a_missing_environment_variable_is_named_and_a_present_one_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path, "organization: A\nsources:\n  - {name: g, type: github, token: '${QD_TEST_TOKEN}'}\n")
+    monkeypatch.delenv("QD_TEST_TOKEN", raising=False)
+    assert "QD_TEST_TOKEN is not set" in refusal(path)
+    monkeypatch.setenv("QD_TEST_TOKEN", "canary-secret")
+    assert "canary-secret" not in repr(load_settings(path))
+
+
+def test_a_key_that_stands_twice_is_refused(tmp_path: Path) -> None:
+    assert "stands twice" in refusal(write(tmp_path, "organization: A\norganization: B\n"))
+
+
+def test_aliases_are_refused_because_they_grow_without_bound(tmp_path: Path) -> None:
+    assert "aliases" in refusal(write(tmp_path, "organization: &a A\ntime_zone: *a\n"))
+
+
+def test_a_missing_file_says_what_to_do(tmp_path: Path) -> None:
+    assert "quarterdeck init" in refusal(tmp_path / "none.yaml")
+
+
+def test_two_entries_of_one_name_are_refused_with_both_places(tmp_path: Path) -> None:
+    path = write(
+        tmp_path, "services:\n  - {name: a, repository: x/y}\n  - {name: a, repository: x/z}\n", "catalog.yaml"
+    )
+    with pytest.raises(SettingsError, match="declared twice"):
+        load_catalog([path])
+
+
+def test_a_selector_is_exactly_one_way(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        "services:\n  - {name: a, repository: x/y, deploys: {tags: 'v*', releases: true}}\n",
+        "catalog.yaml",
+    )
+    with pytest.raises(SettingsError, match="exactly one"):
+        load_catalog([path])
+
+
+def test_backstage_components_become_services(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        """
+apiVersion: backstage.io/v1alpha1
+kind: Component
+metadata:
+  name: shop
+  annotations:
+    github.com/project-slug: acme/shop
+    quarterdeck/tier: "1"
+    quarterdeck/environments: prod-eu, prod-us
+    quarterdeck/since: "2025-01-15"
+spec:
+  owner: group:default/payments
+  lifecycle: production
+---
+apiVersion: backstage.io/v1alpha1
+kind: Group
+metadata: {name: payments}
+spec: {}
+""",
+        "catalog-info.yaml",
+    )
+    (service,) = load_catalog([tmp_path]).services
+    assert (service.name, service.team, service.tier, service.repository) == ("shop", "payments", 1, "acme/shop")
+    assert service.deploys.environments == ["prod-eu", "prod-us"]
+    assert service.since == date(2025, 1, 15)
+    assert load_catalog([path]).of_repository("ACME/Shop") == [service]
+
+
+def test_a_backstage_component_without_a_repository_says_which_annotation_is_missing(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        "apiVersion: backstage.io/v1alpha1\nkind: Component\nmetadata: {name: x}\nspec: {owner: y}\n",
+        "catalog-info.yaml",
+    )
+    with pytest.raises(SettingsError, match="project-slug"):
+        load_catalog([path])
