@@ -32,7 +32,7 @@ from analytics.delivery.records import Incident, Rules
 from analytics.delivery.rows import fact_rows
 from analytics.delivery.service_facts import derive_service
 from analytics.lake.parts import TableParts
-from analytics.lake.tables import create_views, scratch, write_table
+from analytics.lake.tables import clear_table, create_views, scratch, write_table
 from analytics.lake.typed import typed_query
 from analytics.landing.coverage import collection, quarantined
 from analytics.landing.winners import create_winners, open_landing
@@ -63,7 +63,12 @@ def build(settings: Settings) -> BuildSummary:
     with open_landing(settings) as con, scratch(settings) as folder:
         create_calendar(con, settings)
         parts = TableParts(folder)
+        landed = {row[0] for row in con.execute("SELECT DISTINCT entity FROM landed_items").fetchall()}
         for entity in ENTITIES.values():
+            if entity.name not in landed:
+                clear_table(settings, entity.name)
+                summary.tables[entity.name] = 0
+                continue
             relation = create_winners(con, entity.name)
             summary.tables[entity.name] = write_table(con, settings, entity.name, typed_query(entity, relation))
             progress.report(STAGE, f"{entity.name}: {summary.tables[entity.name]:,} rows")
@@ -97,16 +102,18 @@ def create_calendar(con: duckdb.DuckDBPyConnection, settings: Settings) -> None:
     """Create the `calendar` table (day, quarter, month, iso_week), the `params` view and the `local_day` macro."""
     calendar = settings.calendar
     last = calendar.local_day(settings.now()) + timedelta(days=370)
-    days = [CALENDAR_START + timedelta(days=n) for n in range((last - CALENDAR_START).days)]
-    con.execute("CREATE OR REPLACE TEMP TABLE calendar (day DATE, quarter VARCHAR, month VARCHAR, iso_week VARCHAR)")
+    # Fiscal quarters begin with a month, so a month knows its quarter.
+    months = [date(year, month, 1) for year in range(CALENDAR_START.year, last.year + 1) for month in range(1, 13)]
+    con.execute("CREATE OR REPLACE TEMP TABLE month_quarter (month VARCHAR, quarter VARCHAR)")
     con.execute(
-        "INSERT INTO calendar SELECT unnest(?), unnest(?), unnest(?), unnest(?)",
-        [
-            days,
-            [str(calendar.quarter_of_day(day)) for day in days],
-            [f"{day:%Y-%m}" for day in days],
-            [f"{day:%G-W%V}" for day in days],
-        ],
+        "INSERT INTO month_quarter SELECT unnest(?), unnest(?)",
+        [[f"{month:%Y-%m}" for month in months], [str(calendar.quarter_of_day(month)) for month in months]],
+    )
+    con.execute(
+        "CREATE OR REPLACE TEMP TABLE calendar AS SELECT day, quarter, month, strftime(day, '%G-W%V') AS iso_week FROM "
+        "(SELECT CAST(unnest(range(?::TIMESTAMP, ?::TIMESTAMP, INTERVAL 1 DAY)) AS DATE) AS day) "
+        "JOIN month_quarter ON month = strftime(day, '%Y-%m') ORDER BY day",
+        [CALENDAR_START, last],
     )
     now = settings.now().astimezone(UTC).replace(tzinfo=None)
     con.execute("CREATE OR REPLACE TEMP TABLE params (now TIMESTAMP)")

@@ -26,6 +26,7 @@ def publish(settings: Settings) -> None:
         with connect(settings) as con:
             literal = str(target).replace("'", "''")
             con.execute(f"ATTACH '{literal}' AS published (STORAGE_VERSION '{STORAGE_VERSION}')")
+            con.execute("BEGIN")
             for table in TABLES.values():
                 if table.published:
                     con.execute(
@@ -34,6 +35,7 @@ def publish(settings: Settings) -> None:
                     words = table.description.replace("'", "''")
                     con.execute(f"COMMENT ON TABLE published.\"{table.name}\" IS '{words}'")
             con.execute("INSERT INTO published.snapshot VALUES ('snapshot_id', ?)", [_snapshot_id(con)])
+            con.execute("COMMIT")
             con.execute("CHECKPOINT published")
             con.execute("DETACH published")
         settings.published_path.parent.mkdir(parents=True, exist_ok=True)

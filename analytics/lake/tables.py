@@ -51,13 +51,17 @@ def write_table(con: duckdb.DuckDBPyConnection, settings: Settings, name: str, q
             rows = f"SELECT *, '{UNDATED}' AS quarter_partition FROM ({rows})"
         # Sorted row groups let a reader of one service or repository skip the rest of a file.
         order = f" ORDER BY quarter_partition, {', '.join(table.sorted_by)}" if table.sorted_by else ""
-        con.execute(
+        copied = con.execute(
             f"COPY ({rows}{order}) TO '{_literal(out)}' "
             "(FORMAT parquet, COMPRESSION zstd, PARTITION_BY (quarter_partition), OVERWRITE_OR_IGNORE)"
-        )
+        ).fetchone()
         _replace(settings.lake_dir / name, out)
-    count = con.execute(f"SELECT count(*) FROM {lake_relation(settings, name)}").fetchone()
-    return int(count[0]) if count else 0
+    return int(copied[0]) if copied else 0
+
+
+def clear_table(settings: Settings, name: str) -> None:
+    """Leave a table without rows."""
+    _remove(settings.lake_dir / name, set())
 
 
 def _replace(target: Path, built: Path) -> None:
@@ -70,7 +74,11 @@ def _replace(target: Path, built: Path) -> None:
             final = destination / f"part-{number:04d}.parquet"
             file.replace(final)
             kept.add(final)
-    target.mkdir(parents=True, exist_ok=True)
+    _remove(target, kept)
+
+
+def _remove(target: Path, kept: set[Path]) -> None:
+    """Remove the files of a table that are not to be kept, and folders that hold none any more."""
     for old in target.glob("quarter=*/*.parquet"):
         if old not in kept:
             old.unlink()

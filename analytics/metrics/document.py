@@ -12,10 +12,10 @@ _HEAD = """# What every metric means
 Written by `make docs` from `analytics/metrics/registry.py`; edit it there. A change of meaning raises the version that
 stands behind the name, is listed in the CHANGELOG and is shown by the next pack.
 
-Every value has its n and, where it is undefined, a reason; `quarterdeck explain METRIC` lists the rows behind it and the
-rows left out. Shares have Wilson intervals, quantiles exact order-statistic intervals, counts exact Poisson intervals,
-all at 95 %. The reading compares a quarter with the one before by a test, corrected for how many services are compared
-at once.
+Every value has its n and, where it is undefined, a reason; `quarterdeck explain METRIC` lists the rows behind it and
+the rows left out. Shares have Wilson intervals, quantiles exact order-statistic intervals, counts exact Poisson
+intervals, all at 95 %. The reading compares a quarter with the one before by a test, corrected for how many services
+are compared at once.
 """
 
 _SUBJECTS = {

@@ -23,7 +23,7 @@ from analytics.lake.schemas import FACT_TABLES
 from analytics.lake.tables import create_views, lake_relation, scratch, write_table
 from analytics.metrics.aggregates import Key, Measured
 from analytics.metrics.coverage import Covered, Snapshot, covered, has_begun, missing_entities, read_snapshot
-from analytics.metrics.readings import readings
+from analytics.metrics.readings import Samples, readings
 from analytics.metrics.registry import METRICS, MICROSECONDS, Metric, observations_sql
 from analytics.periods import Calendar, Quarter
 from analytics.settings import Settings
@@ -136,18 +136,17 @@ class MeasureContext:
     def rows(self, metrics: Sequence[Metric]) -> list[dict[str, Any]]:
         """Output rows of the metrics that share one query."""
         first = metrics[0]
-        series = "series" if first.series != (None,) else "CAST(NULL AS VARCHAR) AS series"
+        series = "" if first.series != (None,) else "CAST(NULL AS VARCHAR) AS series, "
         self.con.execute(
-            f"CREATE OR REPLACE TEMP VIEW observations AS SELECT * EXCLUDE (subject, day), {series}, subject, day "
-            f"FROM ({observations_sql(first.query)})"
-            if first.series == (None,)
-            else f"CREATE OR REPLACE TEMP VIEW observations AS {observations_sql(first.query)}"
+            f"CREATE OR REPLACE TEMP VIEW observations AS SELECT {series}* FROM ({observations_sql(first.query)})"
         )
         excluded = self._excluded(first)
+        samples = Samples(self.con, first, self.quarters)
         rows: list[dict[str, Any]] = []
+        aggregates = self._aggregate(metrics)
         for metric in metrics:
-            found = self._aggregate(metric)
-            words = readings(self.con, metric, self.quarters, found, self.covered)
+            found = aggregates[metric.name]
+            words = readings(self.con, metric, self.quarters, found, self.covered, samples)
             for (scope, name), members in self.snapshot.scopes.items():
                 for quarter in map(str, self.quarters):
                     for series_name in metric.series:
@@ -237,14 +236,16 @@ class MeasureContext:
 
     # Aggregates ----------------------------------------------------------------------------------------------
 
-    def _aggregate(self, metric: Metric) -> dict[Key, Measured]:
-        if metric.kind == "quantile":
-            return self._quantiles(metric)
-        if metric.kind == "recovery_median":
-            return self._recovery(metric)
-        if metric.kind == "utilization":
-            return self._utilization(metric)
-        return self._sums(metric)
+    def _aggregate(self, metrics: Sequence[Metric]) -> dict[str, dict[Key, Measured]]:
+        """Values of the metrics that share one query (and so one kind), by metric."""
+        first = metrics[0]
+        if first.kind == "quantile":
+            return self._quantiles(metrics)
+        if first.kind == "recovery_median":
+            return {first.name: self._recovery(first)}
+        if first.kind == "utilization":
+            return {first.name: self._utilization(first)}
+        return {first.name: self._sums(first)}
 
     def _excluded(self, metric: Metric) -> dict[Key, Counter[str]]:
         """Left-out rows by scope, quarter, series and reason."""
@@ -283,41 +284,44 @@ class MeasureContext:
             for number, (scope, name, quarter, series, hits, trials) in enumerate(found)
         }
 
-    def _quantiles(self, metric: Metric) -> dict[Key, Measured]:
-        unit = MICROSECONDS[metric.unit]
-        found: dict[Key, Measured] = {}
-        open_counts = self._open_incidents() if metric.name == "incident_time_to_restore" else {}
+    def _quantiles(self, metrics: Sequence[Metric]) -> dict[str, dict[Key, Measured]]:
+        """Every quantile of one query, by metric: each scope is sorted once."""
+        first = metrics[0]
+        unit = MICROSECONDS[first.unit]
+        results: dict[str, dict[Key, Measured]] = {metric.name: {} for metric in metrics}
         for scope in ("service", "team", "organization"):
             # One scope at a time: sorted lists of ten million durations for three scopes at once would not fit.
             self.con.execute(
                 "CREATE OR REPLACE TEMP TABLE sorted_amounts AS "
                 "SELECT m.name, c.quarter, o.series, count(*) AS n, "
-                f"quantile_cont(o.amount_us, {metric.quantile}) AS middle, list_sort(list(o.amount_us)) AS amounts "
+                f"quantile_cont(o.amount_us, {[metric.quantile for metric in metrics]}) AS quantiles, "
+                "list_sort(list(o.amount_us)) AS amounts "
                 "FROM observations o JOIN calendar c ON c.day = o.day "
                 "JOIN members m ON m.subject_kind = $kind AND m.subject = o.subject AND m.scope = $scope "
                 "WHERE o.excluded IS NULL GROUP BY ALL",
-                {"kind": metric.subject, "scope": scope},
+                {"kind": first.subject, "scope": scope},
             )
             sizes = [row[0] for row in self.con.execute("SELECT DISTINCT n FROM sorted_amounts").fetchall()]
-            low, high = quantile_ranks_array(sizes, metric.quantile)
-            self.con.execute("CREATE OR REPLACE TEMP TABLE ranks (n BIGINT, low BIGINT, high BIGINT)")
-            if sizes:
-                self.con.execute(
-                    "INSERT INTO ranks SELECT unnest(?), unnest(?), unnest(?)", [sizes, low.tolist(), high.tolist()]
-                )
-            for name, quarter, series, n, middle, lower, upper in self.con.execute(
-                "SELECT name, quarter, series, n, middle, CASE WHEN low > 0 THEN amounts[low] END, "
-                "CASE WHEN low > 0 THEN amounts[high] END FROM sorted_amounts JOIN ranks USING (n)"
-            ).fetchall():
-                found[scope, name, quarter, series] = Measured(
-                    value=middle / unit,
-                    n=n,
-                    low=None if lower is None else lower / unit,
-                    high=None if upper is None else upper / unit,
-                )
-        for key, count in open_counts.items():
-            found.setdefault(key, Measured()).open = count
-        return found
+            if not sizes:
+                continue
+            for number, metric in enumerate(metrics, start=1):
+                low, high = quantile_ranks_array(sizes, metric.quantile)
+                for name, quarter, series, n, middle, lower, upper in self.con.execute(
+                    f"SELECT name, quarter, series, n, quantiles[{number}], CASE WHEN low > 0 THEN amounts[low] END, "
+                    "CASE WHEN low > 0 THEN amounts[high] END FROM sorted_amounts JOIN "
+                    "(SELECT unnest(?) AS n, unnest(?) AS low, unnest(?) AS high) USING (n)",
+                    [sizes, low.tolist(), high.tolist()],
+                ).fetchall():
+                    results[metric.name][scope, name, quarter, series] = Measured(
+                        value=middle / unit,
+                        n=n,
+                        low=None if lower is None else lower / unit,
+                        high=None if upper is None else upper / unit,
+                    )
+        if "incident_time_to_restore" in results:
+            for key, count in self._open_incidents().items():
+                results["incident_time_to_restore"].setdefault(key, Measured()).open = count
+        return results
 
     def _open_incidents(self) -> dict[Key, int]:
         """Incidents that were opened in or before a quarter and had not ended at the cut-off."""

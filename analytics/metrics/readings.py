@@ -36,6 +36,7 @@ def readings(
     quarters: Sequence[Quarter],
     found: Mapping[Key, Measured],
     covered: Mapping[tuple[str, str, str], Covered],
+    samples: Samples,
 ) -> dict[Key, str | None]:
     """A word per scope, name, quarter and series for the newest quarters; needs the view `observations`."""
     words: dict[Key, str | None] = {}
@@ -44,16 +45,17 @@ def readings(
         return dict.fromkeys(found)
     chosen = list(quarters)[-READ_QUARTERS:]
     weekly = _weekly(con, metric) if metric.kind == "per_day" else {}
-    samples = _Samples(con, metric) if metric.kind in ("quantile", "recovery_median") else None
-    for quarter in chosen:
-        before = str(quarter.plus(-1))
-        for scope in ("service", "team", "organization"):
+    # One scope at a time, because the samples of one scope are in memory at a time.
+    for scope in ("service", "team", "organization"):
+        for quarter in chosen:
+            before = str(quarter.plus(-1))
             for series in metric.series:
                 names = sorted(n for (s, n, q) in covered if s == scope and q == str(quarter))
                 keys: list[Key] = [(scope, name, str(quarter), series) for name in names]
                 pairs = [((scope, name, before, series), key) for name, key in zip(names, keys, strict=True)]
-                if samples is not None:
-                    comparisons = samples.compare(scope, pairs)
+                comparisons: list[Comparison | None]
+                if metric.kind in ("quantile", "recovery_median"):
+                    comparisons = samples.compare(metric, scope, pairs)
                 elif metric.kind == "per_day":
                     comparisons = [_rates(old, new, found, covered, weekly) for old, new in pairs]
                 else:
@@ -109,49 +111,50 @@ def _weekly(con: duckdb.DuckDBPyConnection, metric: Metric) -> dict[Key, list[fl
     return {key: [float(found.get(week, 0)) for week in weeks.get(key[2], ())] for key, found in counts.items()}
 
 
-class _Samples:
-    """Durations by scope, read one scope at a time."""
+class Samples:
+    """Durations behind the metrics of one query, in microseconds, kept for the newest quarters."""
 
-    def __init__(self, con: duckdb.DuckDBPyConnection, metric: Metric) -> None:
+    def __init__(self, con: duckdb.DuckDBPyConnection, metric: Metric, quarters: Sequence[Quarter]) -> None:
         self.con = con
-        self.metric = metric
+        self.subject = metric.subject
+        self.quarters = [str(quarter) for quarter in list(quarters)[-READ_QUARTERS - 1 :]]
         columns = {row[0] for row in con.execute("DESCRIBE observations").fetchall()}
         self.cluster = "o.cluster" if "cluster" in columns else "NULL"
         self.open = "o.open" if "open" in columns else "false"
-        self.scope: str | None = None
-        self.ended: dict[tuple[Any, ...], Any] = {}
-        self.running: dict[tuple[Any, ...], Any] = {}
+        self.scopes: dict[str, tuple[dict[tuple[Any, ...], Any], dict[tuple[Any, ...], Any]]] = {}
 
-    def compare(self, scope: str, pairs: Sequence[tuple[Key, Key]]) -> list[Comparison | None]:
-        """Test each pair of quarters."""
-        if scope != self.scope:
-            self._load(scope)
+    def compare(self, metric: Metric, scope: str, pairs: Sequence[tuple[Key, Key]]) -> list[Comparison | None]:
+        """Test each pair of quarters, in the metric's unit."""
+        if scope not in self.scopes:
+            self.scopes[scope] = self._load(scope)
+        ended, running = self.scopes[scope]
+        unit = MICROSECONDS[metric.unit]
         empty = np.array([], dtype=np.float64)
         results: list[Comparison | None] = []
         for old, new in pairs:
-            before, after = self.ended.get(old[1:], empty), self.ended.get(new[1:], empty)
-            if self.metric.kind == "quantile" and self.metric.quantile != 0.5:
-                results.append(compare_quantile(before, after, self.metric.quantile))
+            before, after = ended.get(old[1:], empty) / unit, ended.get(new[1:], empty) / unit
+            if metric.kind == "quantile" and metric.quantile != 0.5:
+                results.append(compare_quantile(before, after, metric.quantile))
             else:
-                results.append(
-                    compare_samples(before, after, self.running.get(old[1:], empty), self.running.get(new[1:], empty))
-                )
+                open_before, open_after = running.get(old[1:], empty) / unit, running.get(new[1:], empty) / unit
+                results.append(compare_samples(before, after, open_before, open_after))
         return results
 
-    def _load(self, scope: str) -> None:
-        self.scope, self.ended, self.running = scope, {}, {}
-        unit = MICROSECONDS[self.metric.unit]
+    def _load(self, scope: str) -> tuple[dict[tuple[Any, ...], Any], dict[tuple[Any, ...], Any]]:
+        ended: dict[tuple[Any, ...], Any] = {}
+        running: dict[tuple[Any, ...], Any] = {}
         # Commits of one deployment are no independent values: their median stands for them (see group_medians).
         rows = self.con.execute(
             f"SELECT m.name, c.quarter, o.series, {self.open} AS open, list(o.amount_us), list({self.cluster}) "
-            "FROM observations o JOIN calendar c ON c.day = o.day "
+            "FROM observations o JOIN calendar c ON c.day = o.day AND list_contains($quarters, c.quarter) "
             "JOIN members m ON m.subject_kind = $kind AND m.subject = o.subject AND m.scope = $scope "
             "WHERE o.excluded IS NULL GROUP BY ALL",
-            {"kind": self.metric.subject, "scope": scope},
+            {"kind": self.subject, "scope": scope, "quarters": self.quarters},
         )
         while row := rows.fetchone():
             name, quarter, series, is_open, amounts, clusters = row
-            values = np.sort(np.array(amounts, dtype=np.float64) / unit)
+            values = np.sort(np.array(amounts, dtype=np.float64))
             if clusters[0] is not None:
-                values = group_medians(np.array(amounts, dtype=np.float64) / unit, np.array(clusters))
-            (self.running if is_open else self.ended)[name, quarter, series] = values
+                values = group_medians(np.array(amounts, dtype=np.float64), np.array(clusters))
+            (running if is_open else ended)[name, quarter, series] = values
+        return ended, running
