@@ -171,7 +171,7 @@ def poisson_limits(count: float, dispersion: Dispersion, confidence: float = CON
         t = float(special.stdtrit(dispersion.degrees, (1 + confidence) / 2))
         scale = dispersion.ratio * (t / normal_quantile(confidence)) ** 2
     tail = (1 - confidence) / 2
-    # chi2.ppf(q, 2 k) / 2 is the inverse of the incomplete gamma function, a hundred times cheaper to call.
+    # chi2.ppf(q, 2 k) / 2 is the inverse of the incomplete gamma function, some fifty times cheaper to call.
     low = scale * float(special.gammaincinv(count / scale, tail)) if count else 0.0
     return Interval(low, scale * float(special.gammainccinv(count / scale + 1, tail)))
 

@@ -79,9 +79,9 @@ def contradictions(settings: Settings, quarters: Sequence[Quarter]) -> list[str]
                 continue
             if row["unit"] == "ratio" and row["metric"] not in SHARES_ABOVE_ONE and not 0 <= value <= 1:
                 wrong.append(f"{of} is {value}, which is no share")
-            if row["unit"] == "ratio" and numerator is not None and denominator:
-                if abs(numerator / denominator - value) > TOLERANCE:
-                    wrong.append(f"{of} is {value}, but its parts are {numerator} of {denominator}")
+            parted = row["unit"] == "ratio" and numerator is not None and denominator
+            if parted and abs(numerator / denominator - value) > TOLERANCE:
+                wrong.append(f"{of} is {value}, but its parts are {numerator} of {denominator}")
             if row["unit"] in ("hours", "minutes", "count", "per_day") and value < 0:
                 wrong.append(f"{of} is {value}, which cannot be negative")
     return wrong

@@ -9,12 +9,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import msgspec
+
 Cursor = Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class RawRecord:
-    """One record as it was found: its JSON text and the line (or index) it stood on."""
+class RawRecord(msgspec.Struct, frozen=True, gc=False):
+    """One record as it was found: its JSON text and the line (or index) it stood on.
+
+    A struct because millions are made: a dataclass takes six times as long.
+    """
 
     line: int
     payload: bytes

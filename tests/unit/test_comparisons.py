@@ -173,6 +173,7 @@ def test_open_durations_that_cannot_be_compared_are_too_few(
 # independence
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(-9, 9)), min_size=1, max_size=40))
 def test_group_medians_are_numpys_median_of_each_group(rows: list[tuple[str, int]]) -> None:
     names = [name for name, _ in rows]
@@ -466,6 +467,7 @@ def test_directions_of_another_number_are_refused() -> None:
         read([made(0.5)] * 2, ["higher"])
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=40), st.floats(0.01, 0.2))
 def test_the_family_is_corrected_as_scipy_does(p_values: list[float], rate: float) -> None:
     flagged = [word == "better" for word in read([made(p) for p in p_values], "higher", rate)]

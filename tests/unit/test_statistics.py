@@ -138,6 +138,7 @@ def test_none_and_all_reach_the_ends_exactly() -> None:
     assert set(wilson_array(trials, trials)[1]) == {1.0}
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 300).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))), min_size=1))
 def test_wilson_of_many_rows_is_that_of_each(rows: list[tuple[int, int]]) -> None:
     low, high = wilson_array([k for k, _ in rows], [n for _, n in rows])
@@ -164,6 +165,7 @@ def test_a_count_has_garwoods_exact_limits(count: int, low: float, high: float) 
     assert poisson_rate_interval(count, 1) == pytest.approx((low, high), abs=5e-5)
 
 
+@settings(deadline=None)
 @given(count=st.integers(1, 10_000), days=st.integers(1, 92))
 def test_a_rate_has_the_chi_squared_limits_per_day(count: int, days: int) -> None:
     expected = stats.chi2.ppf(0.025, 2 * count) / 2 / days, stats.chi2.ppf(0.975, 2 * count + 2) / 2 / days
@@ -320,6 +322,7 @@ def test_a_funnel_limit_is_interpolated_by_hand() -> None:
     assert (limits.low_998[0], limits.high_998[0]) == (0, pytest.approx(0.99))
 
 
+@settings(deadline=None)
 @given(n=st.integers(1, 2000), pooled=st.floats(0.01, 0.99))
 def test_funnel_limits_leave_at_most_their_share_outside(n: int, pooled: float) -> None:
     limits = funnel_limits([n], pooled)
