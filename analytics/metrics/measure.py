@@ -23,7 +23,7 @@ from analytics.lake.schemas import FACT_TABLES
 from analytics.lake.tables import create_views, lake_relation, scratch, write_table
 from analytics.metrics.aggregates import Key, Measured
 from analytics.metrics.coverage import Covered, Snapshot, covered, has_begun, missing_entities, read_snapshot
-from analytics.metrics.readings import Samples, readings
+from analytics.metrics.readings import Samples, readings, weekly_counts
 from analytics.metrics.registry import METRICS, MICROSECONDS, Metric, observations_sql
 from analytics.periods import Calendar, Quarter
 from analytics.settings import Settings
@@ -142,16 +142,17 @@ class MeasureContext:
         )
         excluded = self._excluded(first)
         samples = Samples(self.con, first, self.quarters)
+        weekly = weekly_counts(self.con, first) if first.kind == "per_day" else {}
         rows: list[dict[str, Any]] = []
         aggregates = self._aggregate(metrics)
         for metric in metrics:
             found = aggregates[metric.name]
-            words = readings(self.con, metric, self.quarters, found, self.covered, samples)
+            words = readings(metric, self.quarters, found, self.covered, samples, weekly)
             for (scope, name), members in self.snapshot.scopes.items():
                 for quarter in map(str, self.quarters):
                     for series_name in metric.series:
                         key = (scope, name, quarter, series_name)
-                        rows.append(self._row(metric, key, members, found.get(key), excluded, words))
+                        rows.append(self._row(metric, key, members, found.get(key), excluded, words, weekly))
         return rows
 
     def _row(
@@ -162,6 +163,7 @@ class MeasureContext:
         found: Measured | None,
         excluded: dict[Key, Counter[str]],
         words: dict[Key, str | None],
+        weekly: dict[Key, list[float]],
     ) -> dict[str, Any]:
         scope, name, quarter, series = key
         days = self.covered[scope, name, quarter]
@@ -170,7 +172,7 @@ class MeasureContext:
         if metric.kind == "per_day" and reason is None:
             result.numerator, result.denominator = float(result.n), float(days.days)
             result.value = result.n / days.days
-            interval = poisson_rate_interval(result.n, days.days)
+            interval = poisson_rate_interval(result.n, days.days, weekly.get(key, ()))
             result.low, result.high = interval.low, interval.high
         if reason is not None:
             result.value = result.low = result.high = None

@@ -31,20 +31,19 @@ READ_QUARTERS = 9
 
 
 def readings(
-    con: duckdb.DuckDBPyConnection,
     metric: Metric,
     quarters: Sequence[Quarter],
     found: Mapping[Key, Measured],
     covered: Mapping[tuple[str, str, str], Covered],
     samples: Samples,
+    weekly: Mapping[Key, Sequence[float]],
 ) -> dict[Key, str | None]:
-    """A word per scope, name, quarter and series for the newest quarters; needs the view `observations`."""
+    """A word per scope, name, quarter and series for the newest quarters."""
     words: dict[Key, str | None] = {}
     if metric.kind == "utilization":
         # The windows of runners are no independent trials; a test would say more than is known.
         return dict.fromkeys(found)
     chosen = list(quarters)[-READ_QUARTERS:]
-    weekly = _weekly(con, metric) if metric.kind == "per_day" else {}
     # One scope at a time, because the samples of one scope are in memory at a time.
     for scope in ("service", "team", "organization"):
         for quarter in chosen:
@@ -94,8 +93,8 @@ def _rates(
     return compare_rates(counts[0], days_old.days, counts[1], days_new.days, weekly.get(old, ()), weekly.get(new, ()))
 
 
-def _weekly(con: duckdb.DuckDBPyConnection, metric: Metric) -> dict[Key, list[float]]:
-    """Counts per whole ISO week of a quarter, weeks without any counted as zero."""
+def weekly_counts(con: duckdb.DuckDBPyConnection, metric: Metric) -> dict[Key, list[float]]:
+    """Counts per whole ISO week of a quarter, weeks without any counted as zero; needs the view `observations`."""
     weeks: dict[str, list[str]] = {}
     for quarter, week in con.execute(
         "SELECT quarter, iso_week FROM calendar GROUP BY quarter, iso_week HAVING count(*) = 7 ORDER BY 1, 2"

@@ -1,0 +1,308 @@
+"""What the commands print: metric values, explanations, coverage and what a stage did, as text or for programs.
+
+Readers of text get readable numbers and reasons in words; readers of JSON and CSV get the values as they are.
+Source: contract.md sections 2 and 5.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from reports import formats
+from reports.tables import as_csv, printable, text_table
+
+if TYPE_CHECKING:
+    from analytics.delivery.build import BuildSummary
+    from analytics.landing.coverage import Collected, Quarantined, Window
+    from analytics.landing.pull import PullResult
+    from analytics.landing.reprocess import ReprocessResult
+    from analytics.metrics.explaining import Explanation
+
+Row = Mapping[str, Any]
+
+VALUE_COLUMNS = (
+    "metric",
+    "scope",
+    "name",
+    "quarter",
+    "series",
+    "value",
+    "unit",
+    "n",
+    "numerator",
+    "denominator",
+    "low",
+    "high",
+    "open",
+    "reason",
+    "reading",
+    "definition",
+)
+
+
+# Columns of an explanation that hold a duration.
+SECONDS_OF = {"hours": 3600, "minutes": 60}
+
+
+def readable(value: float | None, unit: str, pace: formats.Pace | None = None) -> str:
+    """A value with its unit as people say it, a frequency at its own pace unless one is given.
+
+    Unlike a pack, the command line prints every n.
+    """
+    if value is None:
+        return "-"
+    match unit:
+        case "hours":
+            return formats.duration(value * 3600)
+        case "minutes":
+            return formats.duration(value * 60)
+        case "ratio":
+            return formats.percent(value)
+        case "per_day":
+            pace = pace or formats.pace_of(value)
+            return f"{formats.number(value * pace.days, 1)} {pace.words}"
+        case "count":
+            return formats.quantity(value)
+        case _:
+            return formats.number(value, 2)
+
+
+def _parts(row: Row) -> str:
+    numerator, denominator = row["numerator"], row["denominator"]
+    if numerator is None or denominator is None:
+        return f"n = {formats.number(row['n'])}" if row["n"] is not None else ""
+    between = "in" if row["unit"] == "per_day" else "of"
+    tail = " days" if row["unit"] == "per_day" else ""
+    return f"{formats.quantity(numerator)} {between} {formats.quantity(denominator)}{tail}"
+
+
+def _beside(row: Row) -> str:
+    if row["value"] is None:
+        words = [formats.reason_words(row["reason"])]
+    else:
+        words = [row["reading"]] if row["reading"] else []
+        if row["low"] is not None and row["high"] is not None:
+            # One pace for all three: "1.2 a day" beside "5.5 a week" could not be compared.
+            pace = formats.pace_of(row["value"])
+            low, high = (readable(row[end], row["unit"], pace) for end in ("low", "high"))
+            words.insert(0, f"{low} to {high}")
+    if row["open"]:
+        words.append(f"{row['open']} open")
+    return "; ".join(words)
+
+
+def metrics_table(values: Sequence[Row], width: int | None = None) -> str:
+    """Metric values for people, one block per scope and name."""
+    blocks: dict[tuple[str, str], list[Row]] = {}
+    for row in values:
+        blocks.setdefault((row["scope"], row["name"]), []).append(row)
+    if not blocks:
+        return "No values."
+    out = []
+    for (scope, name), rows in blocks.items():
+        out.append(f"{scope} {printable(name)}, {rows[0]['quarter']}")
+        out.append(
+            text_table(
+                (
+                    (
+                        f"  {row['metric']}" + (f" ({row['series']})" if row["series"] else ""),
+                        readable(row["value"], row["unit"]),
+                        _parts(row),
+                        _beside(row),
+                    )
+                    for row in rows
+                ),
+                ("  metric", ">value", "from", "interval, reading or reason"),
+                width=width,
+            )
+        )
+        out.append("")
+    return "\n".join(out).rstrip("\n")
+
+
+def metrics_csv(values: Sequence[Row]) -> str:
+    """Metric values as CSV with the JSON output's keys as columns."""
+    return as_csv(values, VALUE_COLUMNS)
+
+
+def explanation_json(explanation: Explanation) -> dict[str, Any]:
+    """An explanation for programs: the value, its parts and every row, counted or excluded."""
+    return {
+        "metric": explanation.metric,
+        "quarter": str(explanation.quarter),
+        "scope": explanation.scope,
+        "name": explanation.name,
+        "series": explanation.series,
+        "value": explanation.value,
+        "unit": explanation.unit,
+        "n": explanation.n,
+        "numerator": explanation.numerator,
+        "denominator": explanation.denominator,
+        "open": explanation.open,
+        "reason": explanation.reason,
+        "definition": explanation.definition,
+        "rows": [dict(row) for row in explanation.rows],
+    }
+
+
+def explanation_text(explanation: Explanation, limit: int = 50, width: int | None = None) -> str:
+    """An explanation for people: the value, the rows that count, then those left out by reason.
+
+    At most `limit` rows of a group are shown (all when 0); how many are not shown is said.
+    """
+    of = f"{explanation.scope} {explanation.name}, {explanation.quarter}"
+    series = f", series {explanation.series}" if explanation.series else ""
+    value = readable(explanation.value, explanation.unit)
+    if explanation.value is None:
+        value = f"undefined: {formats.reason_words(explanation.reason)}"
+    groups: dict[str, list[Row]] = {"": []}
+    for row in explanation.rows:
+        groups.setdefault(row["excluded"] or "", []).append(row)
+    counted = len(groups[""])
+    out = [
+        printable(f"{explanation.title} of {of}{series}"),
+        f"{value} ({', '.join(_made_of(explanation))})",
+        printable(f"{explanation.meaning} ({explanation.definition})"),
+        "",
+        f"rows that count: {formats.number(counted)}; left out: {formats.number(len(explanation.rows) - counted)}",
+    ]
+    for excluded, rows in sorted(groups.items()):
+        title = f"left out, {formats.reason_words(excluded)} ({excluded})" if excluded else "counted"
+        out += ["", printable(f"{title}: {len(rows)}")]
+        if rows:
+            out.append(_rows_table(rows, explanation.columns, limit, width))
+    return "\n".join(out)
+
+
+def _made_of(explanation: Explanation) -> list[str]:
+    parts = [f"n = {formats.number(explanation.n)}"]
+    if explanation.numerator is not None and explanation.denominator is not None:
+        parts.insert(0, f"{formats.quantity(explanation.numerator)} of {formats.quantity(explanation.denominator)}")
+    if explanation.open:
+        parts.append(f"{formats.number(explanation.open)} still open")
+    return parts
+
+
+def _rows_table(rows: Sequence[Row], columns: Sequence[str], limit: int, width: int | None) -> str:
+    shown = rows[:limit] if limit else rows
+    # A column without any value says nothing and costs width.
+    used = [column for column in columns if column != "excluded" and any(row.get(column) is not None for row in shown)]
+    text = text_table(
+        ([_cell(column, row.get(column)) for column in used] for row in shown),
+        ["duration" if column in ("hours", "minutes") else column.removesuffix("_us") for column in used],
+        width=width,
+    )
+    rest = len(rows) - len(shown)
+    return f"{text}\n… and {formats.number(rest)} more (--limit 0 prints all)" if rest else text
+
+
+def _cell(column: str, value: object) -> object:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int | float) and column in SECONDS_OF:
+        return formats.duration(value * SECONDS_OF[column])
+    if isinstance(value, int | float) and column.endswith("_us"):
+        return formats.duration(value / 1_000_000)
+    if column in ("sha", "head_sha", "original_of") and isinstance(value, str) and len(value) == 40:
+        return value[:12]
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return value
+
+
+def coverage_json(
+    collected: Iterable[Collected], windows: Iterable[Window], refused: Iterable[Quarantined]
+) -> dict[str, Any]:
+    """What was collected per source and entity, what each request brought, and every refused record."""
+    return {
+        "collected": [asdict(row) for row in collected],
+        "windows": [asdict(row) for row in windows],
+        "quarantine": [asdict(row) for row in refused],
+    }
+
+
+def coverage_text(
+    collected: Sequence[Collected],
+    windows: Sequence[Window],
+    refused: Sequence[Quarantined],
+    width: int | None = None,
+    limit: int = 100,
+) -> str:
+    """Coverage for people: each entity, the requests that are incomplete, and refused records by reason.
+
+    At most `limit` refused records are listed; all are counted.
+    """
+    if not collected:
+        return "Nothing is collected yet. Run `quarterdeck pull`."
+    rows = (
+        (
+            row.source,
+            row.entity,
+            formats.number(row.items),
+            formats.number(row.quarantined),
+            _minute(row.first_at),
+            _minute(row.last_at),
+            "yes" if row.complete else "no",
+        )
+        for row in collected
+    )
+    columns = ("source", "entity", ">items", ">quarantined", "first", "last", "complete")
+    out = [text_table(rows, columns, width=width), ""]
+    incomplete = [window for window in windows if not window.complete]
+    if incomplete:
+        out.append("Not complete:")
+        out += [printable(f"  {window.source}/{window.request_key} ({window.entity})") for window in incomplete]
+        out.append("")
+    if not refused:
+        return "\n".join([*out, "No record was refused."])
+    counts = Counter(row.reason for row in refused)
+    said = ", ".join(f"{reason} {count}" for reason, count in sorted(counts.items()))
+    out.append(printable(f"Refused records: {len(refused)} ({said})"))
+    found = (
+        (f"{row.source}/{row.origin}:{row.line}", row.reason, row.json_path, row.detail) for row in refused[:limit]
+    )
+    out.append(text_table(found, ("where", "reason", "field", "detail"), width=width))
+    if len(refused) > limit:
+        out.append(f"… and {formats.number(len(refused) - limit)} more (--format json lists all)")
+    return "\n".join(out)
+
+
+def _minute(value: Any) -> str:
+    return "" if value is None else str(value)[:16].replace("T", " ")
+
+
+def pulled_lines(results: Sequence[PullResult], width: int | None = None) -> str:
+    """What a pull landed, one line per source."""
+    return text_table(
+        (
+            (
+                result.source,
+                formats.number(result.items),
+                formats.number(result.quarantined),
+                "failed" if result.error is not None else "done",
+            )
+            for result in results
+        ),
+        ("source", ">new items", ">quarantined", "state"),
+        width=width,
+    )
+
+
+def reprocessed_lines(results: Sequence[ReprocessResult], width: int | None = None) -> str:
+    """What judging again changed, one line per source."""
+    rows = (
+        (result.source, *map(formats.number, (result.to_quarantine, result.to_items, result.read_anew)))
+        for result in results
+    )
+    return text_table(rows, ("source", ">now refused", ">now counted", ">read anew"), width=width)
+
+
+def built_lines(summary: BuildSummary, width: int | None = None) -> str:
+    """How many rows each table of the lake holds, empty ones left out."""
+    rows = [(name, formats.number(count)) for name, count in sorted(summary.tables.items()) if count]
+    return text_table(rows, ("table", ">rows"), width=width) if rows else "Every table is empty: nothing is landed."
