@@ -13,9 +13,9 @@ Written by `make docs` from `analytics/metrics/registry.py`; edit it there. A ch
 stands behind the name, is listed in the CHANGELOG and is shown by the next pack.
 
 Every value has its n and, where it is undefined, a reason; `quarterdeck explain METRIC` lists the rows behind it and
-the rows left out. Shares have Wilson intervals, quantiles exact order-statistic intervals, counts Poisson
-intervals that are widened where weeks vary more than chance, all at 95 %. The reading compares a quarter with the one before by a test, corrected for how many services
-are compared at once.
+the rows left out. Intervals are at 95 %: Wilson for shares, exact order statistics for quantiles, Poisson for counts,
+widened where weeks vary more than chance. The reading compares a quarter with the one before by a test, corrected for
+how many services are compared at once.
 """
 
 _SUBJECTS = {
