@@ -56,18 +56,20 @@ def readable(value: float | None, unit: str, pace: formats.Pace | None = None) -
         return "-"
     match unit:
         case "hours":
-            return formats.duration(value * 3600)
+            text = formats.duration(value * 3600)
         case "minutes":
-            return formats.duration(value * 60)
+            text = formats.duration(value * 60)
         case "ratio":
-            return formats.percent(value)
+            text = formats.percent(value)
         case "per_day":
             pace = pace or formats.pace_of(value)
-            return f"{formats.number(value * pace.days, 1)} {pace.words}"
+            text = f"{formats.number(value * pace.days, 1)} {pace.words}"
         case "count":
-            return formats.quantity(value)
+            text = formats.quantity(value)
         case _:
-            return formats.number(value, 2)
+            text = formats.number(value, 2)
+    # A page must not break a number from its unit; whoever searches terminal output types plain spaces.
+    return text.replace(formats.NBSP, " ")
 
 
 def _parts(row: Row) -> str:

@@ -211,12 +211,14 @@ class MeasureContext:
         if members and not live:
             return "not_yet_live"
         missing = missing_entities(self.snapshot, members, metric.entities)
-        # Without commits every deployment is unresolved, which is said as no_history; incidents have their own reason.
+        # That nothing was deployed is said before that commits or incidents are missing (metrics.md E17).
         if not members or any(entity not in ("incidents", "commits") for entity in missing):
             return "not_collected"
         kinds = self.kinds.get((scope, name, quarter), Counter())
         if metric.needs_deployments and not kinds.total() and not result.n and not result.open:
             return "no_deployments"
+        if "commits" in missing:
+            return "not_collected"
         evidence = self.snapshot.rollback_is_evidence and metric.name != "incident_time_to_restore"
         if "incidents" in missing and not evidence:
             return NO_INCIDENT_SOURCE

@@ -1,0 +1,54 @@
+"""What the docs show is what the commands print."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from analytics.metrics.document import document
+
+ROOT = Path(__file__).resolve().parents[2]
+BLOCK = re.compile(r"```console\n(.*?)```", re.DOTALL)
+
+
+def shown_commands() -> Iterator[tuple[str, list[str]]]:
+    """Commands of the README that come with their output."""
+    for block in BLOCK.findall((ROOT / "README.md").read_text(encoding="utf-8")):
+        first, *output = block.rstrip("\n").split("\n")
+        if output and not output[0].startswith("$ "):
+            yield first.removeprefix("$ "), output
+
+
+def test_the_metrics_page_is_the_registrys() -> None:
+    assert (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8") == document()
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from quarterdeck.cli import main
+
+    folder = tmp_path_factory.mktemp("readme")
+    runner = CliRunner()
+    assert runner.invoke(main, ["sample", str(folder / "sample")]).exit_code == 0
+    for stage in ("pull", "build", "measure"):
+        result = runner.invoke(main, [stage, "--settings", str(folder / "sample" / "quarterdeck.yaml")])
+        assert result.exit_code == 0, result.output
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("command", "shown"), list(shown_commands()))
+def test_the_readme_shows_what_the_command_prints(command: str, shown: list[str], sample: Path) -> None:
+    from quarterdeck.cli import main
+
+    program, *words = command.split()
+    assert program == "quarterdeck"
+    words = [str(sample / word) if word.startswith("sample/") else word for word in words]
+    printed = CliRunner().invoke(main, words).stdout
+    # An ellipsis stands for any text, alone on a line for any lines.
+    pattern = "\n".join(".*?" if line == "…" else re.escape(line).replace("…", "[^\n]*") for line in shown)
+    assert re.fullmatch(pattern + r"\n*", printed, re.DOTALL), f"{command} prints now:\n{printed}"
