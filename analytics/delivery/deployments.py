@@ -136,6 +136,11 @@ class ServiceChain:
             # The same bytes are the same code, whatever sha the record carries.
             deployment.revisions = dict(earlier.revisions)
             deployment.identity = earlier.identity if earlier.identity != "sha" else "digest"
+        is_foreign = deployment.repository.casefold() != self.service.repository.casefold()
+        if is_foreign and deployment.digest and deployment.identity == "sha" and len(deployment.revisions) == 1:
+            # A configuration repository's sha says nothing of the bytes that its digest names.
+            deployment.resolved = False
+            return
         deployment.resolved = any(self._known(name, sha) for name, sha in deployment.revisions.items())
 
     def _known(self, repository: str, sha: str) -> bool:
@@ -239,9 +244,7 @@ class ServiceChain:
     def _observe(self, deployment: Deployment, folded: str, number: int, path_unknown: bool) -> None:
         history = self.histories[folded]
         commit = history.commits[number]
-        request = self.by_merge.get((folded, commit.sha)) or self.by_commit.get((folded, commit.sha))
-        if request is not None:
-            deployment.pull_requests[folded, request.number] = request
+        request = self._request_of(folded, history, number)
         originals = self._squash_originals(folded, number)
         if originals is not None and request is not None:
             patch = (folded, commit.patch_id) if commit.patch_id else None
@@ -262,6 +265,16 @@ class ServiceChain:
             return
         reason = "merge_commit" if len(commit.parents) > 1 else None
         self._add(deployment, folded, number, reason, request, None, path_unknown)
+
+    def _request_of(self, folded: str, history: History, number: int) -> PullRequestFacts | None:
+        """The pull request that brought a commit, or the commit that it was picked from."""
+        commit = history.commits[number]
+        twins = history.with_patch(commit.patch_id) if commit.patch_id else []
+        for sha in (commit.sha, *commit.picked_from, *(history.commits[twin].sha for twin in twins)):
+            request = self.by_merge.get((folded, sha)) or self.by_commit.get((folded, sha))
+            if request is not None:
+                return request
+        return None
 
     def _squash_originals(self, folded: str, number: int) -> list[int | None] | None:
         """The pull request's own commits that a squash stands for, or None when the commit is no squash."""
@@ -343,6 +356,9 @@ class ServiceChain:
                 if found is not None
             ]
             first_authored_at = min(times, default=None)
+        if request is not None and excluded != "cherry_picked" and (excluded != "merge_commit" or not request.commits):
+            # What was shipped before by a pick brings its pull request's hotfix marks along no second time.
+            deployment.pull_requests[folded, request.number] = request
         self.owner.setdefault((folded, commit.sha), deployment)
         self.owned.append(
             OwnedCommit(

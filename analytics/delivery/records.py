@@ -132,14 +132,15 @@ class Deployment:
     identity: str = "sha"
     # Repository to sha after digests have been resolved.
     revisions: dict[str, str] = field(default_factory=dict)
-    previous: Deployment | None = None
-    rollback_target: Deployment | None = None
+    # Links to other deployments stay out of the representation, which would otherwise walk the whole chain.
+    previous: Deployment | None = field(default=None, repr=False)
+    rollback_target: Deployment | None = field(default=None, repr=False)
     # (repository, commit number) of every new commit after the path filter, merges included.
     new_commits: list[tuple[str, int]] = field(default_factory=list)
     pull_requests: dict[tuple[str, int], PullRequestFacts] = field(default_factory=dict)
     rework: str | None = None
     rework_evidence: str | None = None
-    blames: Deployment | None = None
+    blames: Deployment | None = field(default=None, repr=False)
     failed: bool = False
     failure_method: str | None = None
     failure_evidence: str | None = None

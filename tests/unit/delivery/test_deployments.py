@@ -200,3 +200,30 @@ def test_a_second_repository_starts_its_own_history_and_owns_nothing_on_its_firs
     deployments = group_attempts(entry, [attempt("v1", 3), attempt("v2", 4, **both), attempt("v2", 5, **later)])
     walked.extend(deployments)
     assert counted(walked) == {"v2": "v2", "w2": "v2"}
+
+
+def test_a_config_repositorys_own_history_resolves_no_digest() -> None:
+    entry = Service(name="checkout", repository=REPOSITORY)
+    config = History([commit("g1"), commit("g2", "g1")])
+    walked = ServiceChain(entry, {REPOSITORY: History(LINE), "acme/gitops": config}, {})
+    attempts = [attempt(f"g{n}", n, repository="acme/gitops", digest=f"sha256:{n}") for n in (1, 2)]
+    deployments = group_attempts(entry, attempts)
+    walked.extend(deployments)
+    assert [d.kind for d in deployments] == ["unresolved", "unresolved"]
+
+
+def test_a_picked_hotfix_marks_the_deployment_that_shipped_it_and_not_the_next() -> None:
+    commits = [
+        commit("v1"),
+        commit("m", "v1", authored=1, patch_id="p"),
+        commit("n", "m", authored=2),
+        commit("h", "v1", authored=1, patch_id="p"),
+    ]
+    request = PullRequestFacts(REPOSITORY, 7, "hotfix: pay", (), None, at(1), None, None, at(1.5), None, ("m",))
+    deployments, _ = chain(commits, [attempt("v1", 0.5), attempt("h", 3), attempt("n", 8)], [request])
+    assert [list(d.pull_requests) for d in deployments] == [[], [(REPOSITORY, 7)], []]
+
+
+def test_a_deployment_prints_without_walking_the_whole_chain() -> None:
+    deployments, _ = chain(LINE, [attempt("v1", float(n)) for n in range(1, 2000)])
+    assert len(repr(deployments[-1])) < 10_000
