@@ -33,7 +33,7 @@ def printable(value: object, *, keep: str = "") -> str:
 
 
 def as_json(value: object) -> str:
-    """JSON in the keys' order and in ASCII, so that no terminal obeys it; naive times are taken as UTC, NaN is refused."""
+    """JSON in the keys' order and in ASCII, so that no terminal obeys it; naive times are taken as UTC."""
     return json.dumps(value, indent=2, allow_nan=False, default=_json_value)
 
 

@@ -73,7 +73,7 @@ def build(settings: Settings) -> BuildSummary:
             summary.tables[entity.name] = write_table(con, settings, entity.name, typed_query(entity, relation))
             progress.report(STAGE, f"{entity.name}: {summary.tables[entity.name]:,} rows")
         create_views(con, settings, *ENTITIES)
-        _describe(parts, settings, catalog, now)
+        _describe(con, parts, settings, catalog, now)
         _pipeline_facts(con, settings, catalog, now, summary)
         match_attempts(con, catalog)
         _delivery_facts(con, parts, settings, catalog, rules)
@@ -125,7 +125,9 @@ def create_calendar(con: duckdb.DuckDBPyConnection, settings: Settings) -> None:
     )
 
 
-def _describe(parts: TableParts, settings: Settings, catalog: Catalog, now: datetime) -> None:
+def _describe(
+    con: duckdb.DuckDBPyConnection, parts: TableParts, settings: Settings, catalog: Catalog, now: datetime
+) -> None:
     for service in catalog.services:
         parts.add(
             "services",
@@ -156,9 +158,9 @@ def _describe(parts: TableParts, settings: Settings, catalog: Catalog, now: date
                 members[scope, name, "repository", repository] = None
     for scope, name, kind, subject in members:
         parts.add("scope_members", {"scope": scope, "name": name, "subject_kind": kind, "subject": subject})
-    for row in collection(settings):
+    for row in collection(settings, con):
         parts.add("collection", {**_fields(row), **_naive(row, "first_at", "last_at")})
-    for refused in quarantined(settings):
+    for refused in quarantined(settings, con):
         parts.add("quarantine", _fields(refused))
     for key, value in {
         "cut_off": now.replace(tzinfo=UTC).isoformat(),

@@ -25,6 +25,7 @@ from analytics.metrics.aggregates import Key, Measured
 from analytics.metrics.coverage import Covered
 from analytics.metrics.registry import MICROSECONDS, Metric
 from analytics.periods import Quarter
+from analytics.statistics import MIN_N_MEDIAN
 
 # Older quarters were read when they were new; their packs keep the word.
 READ_QUARTERS = 9
@@ -54,13 +55,18 @@ def readings(
                 pairs = [((scope, name, before, series), key) for name, key in zip(names, keys, strict=True)]
                 comparisons: list[Comparison | None]
                 if metric.kind in ("quantile", "recovery_median"):
-                    comparisons = samples.compare(metric, scope, pairs)
+                    comparisons = samples.compare(metric, scope, pairs, found)
                 elif metric.kind == "per_day":
                     comparisons = [_rates(old, new, found, covered, weekly) for old, new in pairs]
                 else:
                     comparisons = _proportions(pairs, found)
                 words.update(zip(keys, read(comparisons, metric.direction), strict=True))
     return words
+
+
+def _testable(found: Mapping[Key, Measured], *keys: Key) -> bool:
+    """Whether each quarter has enough durations, ended and running, for any test."""
+    return all(key in found and found[key].n + found[key].open >= MIN_N_MEDIAN for key in keys)
 
 
 def _proportions(pairs: Sequence[tuple[Key, Key]], found: Mapping[Key, Measured]) -> list[Comparison | None]:
@@ -117,13 +123,14 @@ class Samples:
         self.con = con
         self.subject = metric.subject
         self.quarters = [str(quarter) for quarter in list(quarters)[-READ_QUARTERS - 1 :]]
-        columns = {row[0] for row in con.execute("DESCRIBE observations").fetchall()}
-        self.cluster = "o.cluster" if "cluster" in columns else "NULL"
-        self.open = "o.open" if "open" in columns else "false"
         self.scopes: dict[str, tuple[dict[tuple[Any, ...], Any], dict[tuple[Any, ...], Any]]] = {}
 
-    def compare(self, metric: Metric, scope: str, pairs: Sequence[tuple[Key, Key]]) -> list[Comparison | None]:
-        """Test each pair of quarters, in the metric's unit."""
+    def compare(
+        self, metric: Metric, scope: str, pairs: Sequence[tuple[Key, Key]], found: Mapping[Key, Measured]
+    ) -> list[Comparison | None]:
+        """Test each pair of quarters, in the metric's unit; durations are read only when there are enough somewhere."""
+        if not any(_testable(found, old, new) for old, new in pairs):
+            return [None] * len(pairs)
         if scope not in self.scopes:
             self.scopes[scope] = self._load(scope)
         ended, running = self.scopes[scope]
@@ -142,18 +149,21 @@ class Samples:
     def _load(self, scope: str) -> tuple[dict[tuple[Any, ...], Any], dict[tuple[Any, ...], Any]]:
         ended: dict[tuple[Any, ...], Any] = {}
         running: dict[tuple[Any, ...], Any] = {}
+        columns = {row[0] for row in self.con.execute("DESCRIBE observations").fetchall()}
+        cluster = "o.cluster" if "cluster" in columns else "NULL"
+        is_open = "o.open" if "open" in columns else "false"
         # Commits of one deployment are no independent values: their median stands for them (see group_medians).
         rows = self.con.execute(
-            f"SELECT m.name, c.quarter, o.series, {self.open} AS open, list(o.amount_us), list({self.cluster}) "
+            f"SELECT m.name, c.quarter, o.series, {is_open} AS open, list(o.amount_us), list({cluster}) "
             "FROM observations o JOIN calendar c ON c.day = o.day AND list_contains($quarters, c.quarter) "
             "JOIN members m ON m.subject_kind = $kind AND m.subject = o.subject AND m.scope = $scope "
             "WHERE o.excluded IS NULL GROUP BY ALL",
             {"kind": self.subject, "scope": scope, "quarters": self.quarters},
         )
         while row := rows.fetchone():
-            name, quarter, series, is_open, amounts, clusters = row
+            name, quarter, series, running_still, amounts, clusters = row
             values = np.sort(np.array(amounts, dtype=np.float64))
             if clusters[0] is not None:
                 values = group_medians(np.array(amounts, dtype=np.float64), np.array(clusters))
-            (running if is_open else ended)[name, quarter, series] = values
+            (running if running_still else ended)[name, quarter, series] = values
         return ended, running

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -41,28 +42,29 @@ def bounded_lines(
 
     A line over 8 MiB is read in pieces, each handed to `on_piece` and dropped, and comes out as a LongLine.
     """
-    remaining = size if size is not None else -1
+    remaining = size if size is not None else sys.maxsize
     readline = stream.readline
-    while remaining:
-        # One byte more than the cap tells a line of exactly the cap from a longer one.
-        asked = MAX_LINE_BYTES + 1 if remaining < 0 else min(MAX_LINE_BYTES + 1, remaining)
+    # One byte more than the cap tells a line of exactly the cap from a longer one.
+    asked = MAX_LINE_BYTES + 1
+    while remaining > 0:
+        if remaining < asked:
+            asked = remaining
         line = readline(asked)
-        if not line:
+        length = len(line)
+        if not length:
             return
-        if remaining > 0:
-            remaining -= len(line)
-        if len(line) <= MAX_LINE_BYTES or line[-1] == 0x0A:
+        remaining -= length
+        if length <= MAX_LINE_BYTES or line[-1] == 0x0A:
             yield line
             continue
-        excerpt, length, digest = line[:EXCERPT_BYTES], len(line), hashlib.sha256(line)
+        excerpt, digest = line[:EXCERPT_BYTES], hashlib.sha256(line)
         on_piece(line)
         ended = False
-        while not ended and remaining:
-            piece = readline(_PIECE_BYTES if remaining < 0 else min(_PIECE_BYTES, remaining))
+        while not ended and remaining > 0:
+            piece = readline(min(_PIECE_BYTES, remaining))
             if not piece:
                 break
-            if remaining > 0:
-                remaining -= len(piece)
+            remaining -= len(piece)
             length += len(piece)
             digest.update(piece)
             on_piece(piece)

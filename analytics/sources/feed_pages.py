@@ -25,7 +25,7 @@ import msgspec
 
 from analytics.sources.csv_cells import BadHeaderError, read_csv
 from analytics.sources.entities import ENTITIES
-from analytics.sources.feed_lines import EXCERPT_BYTES, MAX_LINE_BYTES, LongLine, bounded_lines
+from analytics.sources.feed_lines import EXCERPT_BYTES, MAX_LINE_BYTES, ByteLines, LongLine, bounded_lines
 from analytics.sources.parquet_rows import BadParquetError, read_parquet
 from analytics.sources.port import Cursor, Page, RawRecord, Refusal
 
@@ -69,7 +69,7 @@ class _Batch:
     size_bytes: int = 0
 
     def is_full(self) -> bool:
-        return len(self.records) + len(self.refusals) >= PAGE_RECORDS or self.size_bytes >= PAGE_BYTES
+        return len(self.records) >= PAGE_RECORDS or self.size_bytes >= PAGE_BYTES or len(self.refusals) >= PAGE_RECORDS
 
     def page(self, feed: Feed, generation: int, cursor: Cursor, forget_after: int | None = None) -> Page:
         """The page of what was gathered; the batch begins anew."""
@@ -236,10 +236,13 @@ def _read_jsonl(feed: Feed, file: io.BufferedReader, fingerprint: dict[str, int]
             place.lines += 1
             place.unended = not ended
             taken.append(line)
+            # Blank lines weigh too: a file of nothing else must not gather in memory.
+            batch.size_bytes += len(line)
             if text:
                 batch.records.append(RawRecord(place.lines, text))
-                batch.size_bytes += len(text)
         at_newline_of_last = False
+        if len(taken) >= PAGE_RECORDS:
+            take_lines()
         if batch.is_full():
             take_lines()
             yield batch.page(feed, place.generation, _jsonl_cursor(place, fingerprint, complete=False), forget_after)
@@ -312,10 +315,11 @@ def _rows(feed: Feed, last_line: int) -> Iterator[RawRecord | Refusal]:
         yield from read_parquet(feed.path, ENTITIES[feed.entity], last_line)
         return
     with ExitStack() as stack:
-        stream = stack.enter_context(_open(feed.path))
+        stream: ByteLines
+        stream = file = stack.enter_context(_open(feed.path))
         if feed.kind in (FeedKind.JSONL_GZ, FeedKind.CSV_GZ):
-            unpacked = stack.enter_context(gzip.GzipFile(fileobj=stream, mode="rb"))
-            stream = stack.enter_context(io.BufferedReader(unpacked, _BUFFER_BYTES))
+            # No buffer around it: that would lose the last lines before the place where a file is cut off.
+            stream = stack.enter_context(gzip.GzipFile(fileobj=file, mode="rb"))
         is_csv = feed.kind in (FeedKind.CSV, FeedKind.CSV_GZ)
         rows = read_csv(stream, ENTITIES[feed.entity]) if is_csv else _json_lines(stream)
         for row in rows:
@@ -323,7 +327,7 @@ def _rows(feed: Feed, last_line: int) -> Iterator[RawRecord | Refusal]:
                 yield row
 
 
-def _json_lines(stream: io.BufferedReader) -> Iterator[RawRecord | Refusal]:
+def _json_lines(stream: ByteLines) -> Iterator[RawRecord | Refusal]:
     for number, line in enumerate(bounded_lines(stream), start=1):
         if isinstance(line, LongLine):
             yield _too_long(number, line)

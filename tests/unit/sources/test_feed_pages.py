@@ -211,6 +211,16 @@ def test_pages_end_at_so_many_bytes(feeds: Feeds, monkeypatch: pytest.MonkeyPatc
     assert [len(page.records) for page in feeds.read("deployments", NAME).pages] == [2, 2, 0]
 
 
+def test_a_file_of_blank_lines_is_read_in_pages_too(feeds: Feeds, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feed_pages, "PAGE_BYTES", 1000)
+    monkeypatch.setattr(feed_pages, "PAGE_RECORDS", 100)
+    feeds.write(NAME, b" \n" * 2000 + jsonl(deployment(1)))
+    reading = feeds.read("deployments", NAME)
+    assert len(reading.pages) == 5
+    assert reading.lines == [2001]
+    assert feeds.read("deployments", NAME, reading.cursor).pages == []
+
+
 @pytest.mark.parametrize(
     "name", ["deployments.jsonl", "deployments.jsonl.gz", "deployments.csv", "deployments.parquet"]
 )

@@ -1,0 +1,207 @@
+"""Looks whether everything that a run needs is there, before a run does: one finding a line, each with its fix."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+from zoneinfo import ZoneInfo
+
+import duckdb
+
+from analytics.catalog import load_catalog
+from analytics.errors import SettingsError
+from analytics.settings import FilesSource, GitHubSource, GitSource, Settings, Source, load_settings
+from analytics.sources.entities import ENTITIES
+
+State = Literal["ok", "warn", "fail"]
+REACH_SECONDS = 20
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was looked at, how it stands, and what to do unless it is ok."""
+
+    subject: str
+    state: State
+    detail: str
+    fix: str | None = None
+
+
+def examine(settings_path: Path) -> Iterator[Finding]:
+    """Look at settings, catalog, sources, storage and programs; nothing is changed and nothing is raised."""
+    try:
+        settings = load_settings(settings_path)
+    except SettingsError as error:
+        yield Finding("settings", "fail", f"{error.where or settings_path}: {error.what}", error.fix)
+        yield from _programs(None)
+        return
+    yield Finding("settings", "ok", str(settings.settings_path))
+    yield _catalog(settings)
+    yield _time_zones(settings)
+    if not settings.sources:
+        yield Finding("sources", "fail", "no source is declared", "Add one under `sources` in the settings.")
+    for source in settings.sources:
+        yield _source(source)
+    yield _storage(settings)
+    yield from _landing(settings)
+    yield _published(settings)
+    yield from _programs(settings)
+
+
+def _catalog(settings: Settings) -> Finding:
+    paths = settings.catalog if isinstance(settings.catalog, list) else [settings.catalog]
+    try:
+        catalog = load_catalog(paths)
+    except SettingsError as error:
+        return Finding("catalog", "fail", f"{error.where or paths[0]}: {error.what}", error.fix)
+    if not catalog.services:
+        return Finding("catalog", "fail", "no service is declared", f"Add one to {paths[0]}.")
+    without = sum(service.team is None for service in catalog.services)
+    detail = f"services: {len(catalog.services)}"
+    if without:
+        return Finding(
+            "catalog", "warn", f"{detail}, without a team: {without}", "Name their team to get team numbers."
+        )
+    return Finding("catalog", "ok", detail)
+
+
+def _time_zones(settings: Settings) -> Finding:
+    try:
+        ZoneInfo("Europe/Berlin")
+        ZoneInfo("America/New_York")
+    except (OSError, KeyError):
+        return Finding("time zones", "fail", "the time zone data is incomplete", "Install the package tzdata.")
+    return Finding("time zones", "ok", f"quarters are cut in {settings.time_zone}")
+
+
+def _source(source: Source) -> Finding:
+    subject = f"source {source.name}"
+    if isinstance(source, FilesSource):
+        return _files_source(subject, source)
+    if isinstance(source, GitSource):
+        return _git_source(subject, source)
+    return _github_source(subject, source)
+
+
+def _files_source(subject: str, source: FilesSource) -> Finding:
+    try:
+        names = {entry.name.split(".", 1)[0] for entry in source.path.iterdir()}
+    except OSError as error:
+        return Finding(subject, "fail", f"{source.path}: {error.strerror}", "Make the folder, or correct `path`.")
+    entities = sorted(names & set(ENTITIES))
+    if not entities:
+        return Finding(
+            subject, "warn", f"{source.path} holds no feed file", "Put one there, such as deployments.jsonl."
+        )
+    return Finding(subject, "ok", ", ".join(entities))
+
+
+def _git_source(subject: str, source: GitSource) -> Finding:
+    if shutil.which("git") is None:
+        return Finding(subject, "fail", "the program git is missing", "Install git.")
+    bad = [name for name, location in source.repositories.items() if not _answers(location)]
+    if bad:
+        # A location may hold a password; the repository's name is enough to find it.
+        return Finding(subject, "fail", f"no answer from {', '.join(bad)}", "Check the path or URL and your access.")
+    return Finding(subject, "ok", f"repositories that answer: {len(source.repositories)}")
+
+
+def _answers(location: str) -> bool:
+    environment = {**os.environ, "GIT_TERMINAL_PROMPT": "0", "GIT_ALLOW_PROTOCOL": "file:git:http:https:ssh"}
+    try:
+        done = subprocess.run(  # noqa: S603 - the location stands behind `--`
+            ["git", "ls-remote", "--quiet", "--", location],  # noqa: S607 - git is looked up on purpose
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            timeout=REACH_SECONDS,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return done.returncode == 0
+
+
+def _github_source(subject: str, source: GitHubSource) -> Finding:
+    detail = "this release does not pull from GitHub yet"
+    return Finding(subject, "warn", detail, "Export the facts into a folder and declare it as `type: files`.")
+
+
+def _storage(settings: Settings) -> Finding:
+    folder = settings.storage
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    try:
+        # In the nearest folder that exists: looking must not make the storage.
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        return Finding(
+            "storage", "fail", f"{settings.storage}: {error.strerror}", "Make it writable, or correct `storage`."
+        )
+    free = shutil.disk_usage(folder).free
+    detail = f"{settings.storage}, {free / 1e9:.1f} GB free"
+    if free < 1e9:
+        return Finding("storage", "warn", detail, "Make room: a run needs a multiple of the feeds' size.")
+    return Finding("storage", "ok", detail)
+
+
+def _landing(settings: Settings) -> Iterator[Finding]:
+    files = sorted(settings.landing_dir.glob("*.duckdb")) if settings.landing_dir.is_dir() else []
+    held: list[str] = []
+    broken: list[str] = []
+    for file in files:
+        try:
+            duckdb.connect(str(file), config={"autoinstall_known_extensions": False}).close()
+        except duckdb.IOException as error:
+            (held if "lock" in str(error).lower() else broken).append(file.name)
+        except duckdb.Error:
+            broken.append(file.name)
+    if broken:
+        yield Finding(
+            "landing", "fail", f"cannot be read: {', '.join(broken)}", "Move the file away and run `quarterdeck pull`."
+        )
+    if held:
+        yield Finding("landing", "warn", f"in use: {', '.join(held)}", "Wait for the other pull, or end it.")
+    if not broken and not held:
+        yield Finding("landing", "ok", f"sources landed: {len(files)}, none in use" if files else "nothing landed yet")
+
+
+def _published(settings: Settings) -> Finding:
+    path = settings.published_path
+    if not path.exists():
+        return Finding("published", "warn", "nothing measured yet", "Run `quarterdeck run`.")
+    try:
+        with duckdb.connect(str(path), read_only=True) as con:
+            row = con.execute("SELECT count(*), count(DISTINCT quarter) FROM metric_values").fetchone()
+    except duckdb.Error as error:
+        return Finding("published", "fail", f"{path}: {str(error).splitlines()[0]}", "Run `quarterdeck measure`.")
+    values, quarters = row or (0, 0)
+    return Finding("published", "ok", f"values: {values:,}, quarters: {quarters}")
+
+
+def _programs(settings: Settings | None) -> Iterator[Finding]:
+    wants_git = settings is not None and any(isinstance(source, GitSource) for source in settings.sources)
+    git = shutil.which("git")
+    if git:
+        yield Finding("git", "ok", git)
+    else:
+        yield Finding("git", "fail" if wants_git else "warn", "not found", "Install git to read clones.")
+    yield _browser(shutil.which)
+
+
+def _browser(which: Callable[[str], str | None]) -> Finding:
+    found = next((path for path in map(which, BROWSERS) if path), None)
+    if found:
+        return Finding("browser", "ok", f"{found} (optional, for charts as pictures)")
+    return Finding(
+        "browser", "warn", "no Chromium found (optional)", "Install chromium to get charts as pictures in e-mails."
+    )

@@ -1,0 +1,226 @@
+"""What is landed and what was refused, for people and for the lake; read without Dagster and without a source.
+
+Source: ingestion.md section 5 (completeness, bad payloads) and metrics.md section 8 (collected, cut-off).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import duckdb
+
+from analytics.landing.winners import create_winners, open_landing
+from analytics.settings import Settings
+from analytics.sources.entities import ENTITIES
+
+# More rows of one reason tell nobody anything new, and a feed may be bad from its first line to its last.
+LISTED = 10_000
+
+
+@dataclass(frozen=True)
+class Collected:
+    """What one source offered of one entity: distinct records, their first and last time (UTC), refused ones."""
+
+    source: str
+    entity: str
+    first_at: datetime | None
+    last_at: datetime | None
+    items: int
+    quarantined: int
+    complete: bool
+
+
+@dataclass(frozen=True)
+class Quarantined:
+    """A record, or a whole file (line 0), that does not count, and why."""
+
+    source: str
+    entity: str
+    origin: str
+    line: int
+    reason: str
+    json_path: str | None
+    detail: str | None
+    sha256: str | None
+    excerpt: str | None
+
+
+@dataclass(frozen=True)
+class Window:
+    """One offered request (a file, a repository): what its newest generation brought; times are UTC.
+
+    A request that was never read has no generation. `total_count` is what the source said it had, if it said so.
+    """
+
+    source: str
+    entity: str
+    request_key: str
+    generation: int | None
+    pages: int
+    items: int
+    quarantined: int
+    total_count: int | None
+    first_fetched_at: datetime | None
+    last_fetched_at: datetime | None
+    complete: bool
+
+
+def collection(settings: Settings, con: duckdb.DuckDBPyConnection | None = None) -> list[Collected]:
+    """One row per source and entity; an entity with a file, even an empty one, is collected.
+
+    `complete` says that every request was read to its end, none was refused as a whole, and as many records came as
+    the source said it had. A connection of `open_landing` may be given.
+    """
+    with _opened(settings, con) as con:
+        rows = con.execute(
+            """
+            SELECT source, entity, first_at, last_at, coalesce(items, 0) AS items,
+                   coalesce(quarantined, 0) AS quarantined, NOT coalesce(is_short, false) AS complete
+            FROM (SELECT source, entity FROM landed_collected UNION SELECT source, entity FROM refused) AS known
+            LEFT JOIN (
+                SELECT source, entity, min(occurred_at) AS first_at, max(occurred_at) AS last_at,
+                       count(DISTINCT hash(key)) AS items
+                FROM landed_items GROUP BY ALL
+            ) USING (source, entity)
+            LEFT JOIN (SELECT source, entity, count(*) AS quarantined FROM refused GROUP BY ALL) USING (source, entity)
+            LEFT JOIN (SELECT source, entity, bool_or(NOT complete) AS is_short FROM windows GROUP BY ALL)
+                USING (source, entity)
+            ORDER BY source, entity
+            """
+        )
+        return [Collected(**row) for row in _fetch(rows)]
+
+
+def windows(settings: Settings) -> list[Window]:
+    """One row per request that the sources offer, for its newest generation."""
+    with _opened(settings, None) as con:
+        found = con.execute("SELECT * FROM windows ORDER BY source, entity, request_key")
+        return [Window(**row) for row in _fetch(found)]
+
+
+def quarantined(settings: Settings, con: duckdb.DuckDBPyConnection | None = None) -> list[Quarantined]:
+    """What does not count: refused records of each file's newest generation, and landed ones after the cut-off.
+
+    Records of reason `after_cut_off` count once `now` has passed them. At most 10,000 rows per source, entity and
+    reason are listed, in the order of source, entity, file and line; `collection` counts all refused ones.
+    """
+    now = settings.now().astimezone(UTC)
+    listed: list[Quarantined] = []
+    with _opened(settings, con) as con:
+        groups = con.execute("SELECT DISTINCT source, entity, reason FROM refused").fetchall()
+        for group in groups:
+            found = con.execute(
+                "SELECT source, entity, origin, line, reason, json_path, detail, sha256, excerpt FROM refused "
+                f"WHERE source = ? AND entity = ? AND reason = ? ORDER BY origin, line LIMIT {LISTED}",
+                group,
+            )
+            listed += [Quarantined(**row) for row in _fetch(found)]
+        for entity in ENTITIES:
+            listed += _after_cut_off(con, entity, now)
+    return sorted(listed, key=lambda row: (row.source, row.entity, row.origin, row.line, row.reason))
+
+
+@contextmanager
+def _opened(settings: Settings, con: duckdb.DuckDBPyConnection | None) -> Iterator[duckdb.DuckDBPyConnection]:
+    with nullcontext(con) if con is not None else open_landing(settings) as opened:
+        _create_views(opened)
+        yield opened
+
+
+def _after_cut_off(con: duckdb.DuckDBPyConnection, entity: str, now: datetime) -> list[Quarantined]:
+    cut_off = now.replace(tzinfo=None)
+    late = con.execute(
+        "SELECT DISTINCT source FROM landed_items WHERE entity = ? AND occurred_at > ?", [entity, cut_off]
+    ).fetchall()
+    if not late:
+        return []
+    winners = create_winners(con, entity)
+    rows: list[Quarantined] = []
+    for (source,) in late:
+        found = con.execute(
+            f"""
+            SELECT source, $entity AS entity, origin, line, 'after_cut_off' AS reason, $path AS json_path,
+                   'happened at ' || strftime(occurred_at, '%Y-%m-%dT%H:%M:%SZ') || ', after the cut-off' AS detail,
+                   sha256(payload) AS sha256, left(payload, 512) AS excerpt
+            FROM {winners} WHERE source = $source AND occurred_at > $cut_off ORDER BY origin, line LIMIT {LISTED}
+            """,
+            {"entity": entity, "path": f"$.{ENTITIES[entity].occurred_at}", "source": source, "cut_off": cut_off},
+        )
+        rows += [Quarantined(**row) for row in _fetch(found)]
+    return rows
+
+
+def _create_views(con: duckdb.DuckDBPyConnection) -> None:
+    """The views `refused` (quarantine that still stands) and `windows` (one row per offered request)."""
+    for name in ("offered", "unfinished"):
+        con.execute(
+            f"CREATE OR REPLACE VIEW {name} AS "
+            "SELECT DISTINCT source, request[1] AS entity, request[2] AS request_key FROM ("
+            """SELECT source, unnest(from_json(value, '[["VARCHAR"]]')) AS request """
+            f"FROM landed_meta WHERE key = '{name}')"
+        )
+    con.execute(
+        "CREATE OR REPLACE VIEW newest AS SELECT source, entity, request_key, max(generation) AS generation "
+        "FROM landed_pages GROUP BY ALL"
+    )
+    # A file that was rewritten answers for its newest generation only, a refused file for as long as it is there.
+    con.execute(
+        """
+        CREATE OR REPLACE VIEW refused AS
+        SELECT quarantine.* EXCLUDE (payload) FROM landed_quarantine AS quarantine
+        JOIN newest ON newest.source = quarantine.source AND newest.entity = quarantine.entity
+            AND newest.request_key = quarantine.origin AND newest.generation = quarantine.generation
+        LEFT JOIN offered ON offered.source = quarantine.source AND offered.entity = quarantine.entity
+            AND offered.request_key = quarantine.origin
+        WHERE quarantine.line > 0 OR offered.source IS NOT NULL
+        """
+    )
+    con.execute(
+        """
+        CREATE OR REPLACE VIEW windows AS
+        SELECT source, entity, request_key, newest.generation, coalesce(read.pages, 0) AS pages,
+               coalesce(read.items, 0) AS items, coalesce(read.quarantined, 0) AS quarantined, read.total_count,
+               read.first_fetched_at, read.last_fetched_at,
+               unfinished.source IS NULL AND whole.source IS NULL
+                   AND coalesce(json_extract_string(cursors.value, '$.complete'), 'true') = 'true'
+                   AND (read.total_count IS NULL OR coalesce(counted.keys, 0) >= read.total_count) AS complete
+        FROM offered
+        LEFT JOIN newest USING (source, entity, request_key)
+        LEFT JOIN unfinished USING (source, entity, request_key)
+        LEFT JOIN landed_cursors AS cursors USING (source, entity, request_key)
+        LEFT JOIN (
+            SELECT DISTINCT source, entity, origin AS request_key FROM refused WHERE line = 0
+        ) AS whole USING (source, entity, request_key)
+        LEFT JOIN (
+            SELECT source, entity, request_key, generation, count(*) AS pages, sum(items) AS items,
+                   sum(quarantined) AS quarantined, max(total_count) AS total_count,
+                   min(fetched_at) AS first_fetched_at, max(fetched_at) AS last_fetched_at
+            FROM landed_pages GROUP BY ALL
+        ) AS read ON read.source = newest.source AND read.entity = newest.entity
+            AND read.request_key = newest.request_key AND read.generation = newest.generation
+        LEFT JOIN (
+            SELECT item.source, item.entity, item.origin AS request_key, count(DISTINCT hash(item.key)) AS keys
+            FROM landed_items AS item
+            SEMI JOIN (SELECT source, entity, request_key FROM landed_pages WHERE total_count IS NOT NULL) AS told
+                ON told.source = item.source AND told.entity = item.entity AND told.request_key = item.origin
+            GROUP BY ALL
+        ) AS counted USING (source, entity, request_key)
+        """
+    )
+
+
+def _fetch(found: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
+    """Rows by column name; times leave as aware UTC times."""
+    names = [str(column[0]) for column in found.description or ()]
+    return [
+        {name: _aware(value) if isinstance(value, datetime) else value for name, value in zip(names, row, strict=True)}
+        for row in found.fetchall()
+    ]
+
+
+def _aware(moment: datetime) -> datetime:
+    return moment.replace(tzinfo=UTC)

@@ -1,0 +1,277 @@
+"""The landing file of one source: a page, its items, its quarantine and the cursor behind it commit together.
+
+Source: spec architecture.md section 2 and ingestion.md section 1. One writer at a time; DuckDB's own lock keeps others
+out.
+"""
+
+from __future__ import annotations
+
+import glob
+import json
+import shutil
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import astuple, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import duckdb
+import polars as pl
+
+from analytics import engine
+from analytics.errors import LandingError
+from analytics.landing.judge import Fault
+from analytics.landing.pages import JudgedPage, Refused, judge_page, refused
+from analytics.landing.payloads import reading_query, rewritten
+from analytics.landing.schema import check_version, create_tables, landing_path
+from analytics.landing.waiting import DEADLINE_SECONDS, wait_for_file
+from analytics.settings import Settings
+from analytics.sources.entities import ENTITIES
+from analytics.sources.port import Page
+
+_WORK_PREFIX = "landing-"
+# A running pull changes its folder with every page, so that one untouched for a day belongs to a pull that was killed.
+_LEFT_OVER_SECONDS = 24 * 3600
+_ARRIVING = {"line": pl.Int64, "payload": pl.String}
+_REFUSED = {
+    "line": pl.Int64,
+    "reason": pl.String,
+    "json_path": pl.String,
+    "detail": pl.String,
+    "sha256": pl.String,
+    "excerpt": pl.String,
+    "payload": pl.String,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Landed:
+    """How many records of a page landed, and how many went to quarantine."""
+
+    items: int
+    quarantined: int
+
+
+class LandingStore:
+    """The open landing file of one source; a context manager.
+
+    `con` is its connection; nothing outside this room writes through it.
+    """
+
+    def __init__(self, con: duckdb.DuckDBPyConnection, work: Path, now: datetime, closing: ExitStack) -> None:
+        self.con = con
+        self._work = work
+        self._now = now.astimezone(UTC).replace(tzinfo=None)
+        self._closing = closing
+        (self._last_page_id,) = con.execute("SELECT coalesce(max(page_id), 0) FROM pages").fetchall()[0]
+
+    @classmethod
+    def open(cls, settings: Settings, source: str, deadline_seconds: float = DEADLINE_SECONDS) -> LandingStore:
+        """Open, or create, `landing/<source>.duckdb` for writing.
+
+        Raises LandingError when another process holds it past the deadline, when it is no landing file, and when
+        another version wrote it.
+        """
+        path = landing_path(settings, source)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with ExitStack() as stack:
+            work = stack.enter_context(_work_folder(settings))
+            con = wait_for_file(path, lambda: stack.enter_context(engine.connect(settings, path)), deadline_seconds)
+            # Fewer, larger checkpoints: each one writes the table's last, half-full row group again.
+            con.execute("SET checkpoint_threshold = '64MB'")
+            if not check_version(con, path):
+                create_tables(con)
+            return cls(con, work, settings.now(), stack.pop_all())
+        raise AssertionError("an exit stack swallows nothing")
+
+    def close(self) -> None:
+        """Close the file and remove what was half written."""
+        self._closing.close()
+
+    def __enter__(self) -> LandingStore:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def cursor(self, entity: str, request_key: str) -> dict[str, Any] | None:
+        """The cursor behind the last landed page of a request."""
+        row = self.con.execute(
+            "SELECT value FROM cursors WHERE entity = ? AND request_key = ?", [entity, request_key]
+        ).fetchone()
+        return dict(json.loads(row[0])) if row else None
+
+    def offer(self, requests: Mapping[str, Sequence[str]]) -> None:
+        """Note what the source offers now; an entity with a file, even an empty one, is collected from here on."""
+        with self.transaction():
+            for entity in sorted(set(requests) & set(ENTITIES)):
+                known = self.con.execute("SELECT 1 FROM collected WHERE entity = ?", [entity]).fetchone()
+                if known:
+                    self.con.execute("UPDATE collected SET last_seen_at = ? WHERE entity = ?", [self._now, entity])
+                else:
+                    self.con.execute("INSERT INTO collected VALUES (?, ?, ?)", [entity, self._now, self._now])
+            offered = [(entity, key) for entity, keys in sorted(requests.items()) for key in keys]
+            self._note("offered", offered)
+            self._note("unfinished", offered)
+
+    def finish(self, failed: Sequence[tuple[str, str]]) -> None:
+        """Note that every offered request (entity, key) was read to its end but for those that failed."""
+        with self.transaction():
+            self._note("unfinished", failed)
+
+    def _note(self, key: str, requests: Sequence[tuple[str, str]]) -> None:
+        self.con.execute("DELETE FROM meta WHERE key = ?", [key])
+        self.con.execute("INSERT INTO meta VALUES (?, ?)", [key, json.dumps(requests)])
+
+    def land(self, page: Page) -> Landed:
+        """Judge a page and write it."""
+        return self.write(judge_page(page))
+
+    def write(self, judged: JudgedPage) -> Landed:
+        """Write a judged page, all or nothing: its items, its quarantine, the page and its cursor.
+
+        Raises LandingError when the file cannot be written.
+        """
+        page = judged.page
+        try:
+            refusals = judged.refused + self.arrive(page.entity, judged.lines, judged.payloads)
+            with self.transaction():
+                self._last_page_id += 1
+                items = self._insert_items(page) if judged.lines else 0
+                self._insert_quarantine(page, refusals)
+                self._insert_page(page, items, len(refusals))
+        except duckdb.Error as error:
+            raise LandingError(
+                f"{page.entity} could not be landed: {error}",
+                where=page.request_key,
+                fix="Check the free space and `engine` in the settings; the next pull goes on behind the last page.",
+            ) from error
+        return Landed(items, len(refusals))
+
+    def arrive(self, entity: str, lines: list[int], payloads: list[bytes]) -> list[Refused]:
+        """Read keys and times of payloads into the temporary table `arriving`; give back what cannot be read."""
+        if not lines:
+            return []
+        texts = pl.Series(payloads, dtype=pl.Binary).cast(pl.String)
+        with self.parquet(pl.DataFrame({"line": lines, "payload": texts}, schema=_ARRIVING)) as rows:
+            self.con.execute(f"CREATE OR REPLACE TEMP TABLE arriving AS {reading_query(entity, rows)}")
+        odd = self._take_unread()
+        if not odd:
+            return []
+        unreadable: list[Refused] = []
+        again: list[tuple[int, str]] = []
+        for line, payload in odd:
+            try:
+                again.append((line, rewritten(entity, payload)))
+            except (ValueError, RecursionError) as error:
+                fault = Fault("not_json", None, f"cannot be read back: {error}")
+                unreadable.append(refused(line, fault, payload.encode()))
+        with self.parquet(pl.DataFrame(again, schema=_ARRIVING, orient="row")) as rows:
+            self.con.execute(f"INSERT INTO arriving {reading_query(entity, rows)}")
+        fault = Fault("not_json", None, "cannot be read back")
+        return unreadable + [refused(line, fault, payload.encode()) for line, payload in self._take_unread()]
+
+    def _take_unread(self) -> list[tuple[int, str]]:
+        unread = self.con.execute("SELECT line, payload FROM arriving WHERE NOT is_read").fetchall()
+        if unread:
+            self.con.execute("DELETE FROM arriving WHERE NOT is_read")
+        return unread
+
+    def _insert_items(self, page: Page) -> int:
+        (inserted,) = self.con.execute(
+            "INSERT INTO items SELECT $entity, key, updated_at, occurred_at, $origin, $generation, line, $page_id, "
+            "hash(payload), payload FROM arriving",
+            {
+                "entity": page.entity,
+                "origin": page.request_key,
+                "generation": page.generation,
+                "page_id": self._last_page_id,
+            },
+        ).fetchall()[0]
+        return int(inserted)
+
+    def _insert_quarantine(self, page: Page, refusals: list[Refused]) -> None:
+        here = {"entity": page.entity, "origin": page.request_key}
+        # A refusal of the whole file ends with the next page that says otherwise.
+        self.con.execute("DELETE FROM quarantine WHERE entity = $entity AND origin = $origin AND line = 0", here)
+        if page.forget_refusals_after_line is not None:
+            self.con.execute(
+                "DELETE FROM quarantine WHERE entity = $entity AND origin = $origin AND generation = $generation "
+                "AND line > $line",
+                {**here, "generation": page.generation, "line": page.forget_refusals_after_line},
+            )
+        if not refusals:
+            return
+        frame = pl.DataFrame([astuple(refusal) for refusal in refusals], schema=_REFUSED, orient="row")
+        with self.parquet(frame) as rows:
+            self.con.execute(
+                "INSERT INTO quarantine SELECT $entity, $origin, $generation, line, reason, json_path, detail, sha256, "
+                f"excerpt, $page_id, payload FROM {rows}",
+                {**here, "generation": page.generation, "page_id": self._last_page_id},
+            )
+
+    def _insert_page(self, page: Page, items: int, quarantined: int) -> None:
+        self.con.execute(
+            "INSERT INTO pages VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            [
+                self._last_page_id,
+                page.entity,
+                page.request_key,
+                page.generation,
+                self._now,
+                page.status,
+                page.etag,
+                page.sha256,
+                items,
+                quarantined,
+                page.total_count,
+            ],
+        )
+        request = [page.entity, page.request_key]
+        self.con.execute("DELETE FROM cursors WHERE entity = ? AND request_key = ?", request)
+        self.con.execute(
+            "INSERT INTO cursors VALUES (?, ?, ?, ?)", [*request, json.dumps(dict(page.cursor)), self._now]
+        )
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All or nothing of what the block writes."""
+        self.con.begin()
+        try:
+            yield
+        except BaseException:
+            self.con.rollback()
+            raise
+        self.con.commit()
+
+    @contextmanager
+    def parquet(self, frame: pl.DataFrame) -> Iterator[str]:
+        """A frame as a relation that DuckDB can read, for as long as the block lasts."""
+        path = self._work / f"{uuid.uuid4().hex}.parquet"
+        try:
+            frame.write_parquet(path, compression="uncompressed", statistics=False)
+            literal = glob.escape(str(path)).replace("'", "''")
+            yield f"read_parquet('{literal}')"
+        finally:
+            path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _work_folder(settings: Settings) -> Iterator[Path]:
+    """A folder for half-written files, removed at the end; those that killed pulls left are removed too."""
+    settings.temp_dir.mkdir(parents=True, exist_ok=True)
+    for left in settings.temp_dir.glob(f"{_WORK_PREFIX}*"):
+        if left.stat().st_mtime < time.time() - _LEFT_OVER_SECONDS:
+            shutil.rmtree(left, ignore_errors=True)
+    folder = settings.temp_dir / f"{_WORK_PREFIX}{uuid.uuid4().hex}"
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,81 @@
+"""Stage build: typed tables and facts of the lake, one asset per table, written by one step.
+
+Belongs here: calling `analytics.delivery.build` and saying how many rows each table has. What a table means stands in
+`analytics.lake.schemas`.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import dagster as dg
+
+from analytics.delivery import build as delivery_build
+from analytics.lake.schemas import FACT_TABLES, TABLES, TYPED_TABLES, Table
+from analytics.settings import Settings
+from assets.metadata import owners, table_metadata
+from assets.pull import landing_key
+from assets.resources import Workspace, stage
+
+GROUP = "build"
+
+# Written by `measure`.
+NOT_BUILT = {"metric_values", "metric_definitions"}
+
+# Which tables a fact is derived from; the catalog and the calendar need none.
+DERIVED_FROM: dict[str, tuple[str, ...]] = {
+    "deployment_attempts": ("deployments", "pipeline_runs", "pipeline_jobs", "releases", "tags", "artifacts"),
+    "service_deployments": ("deployment_attempts", "commits", "pull_requests", "incidents"),
+    "change_lead": ("service_deployments", "commits", "pull_requests"),
+    "failure_links": ("service_deployments", "incidents"),
+    "service_incidents": ("incidents", "service_deployments"),
+    "run_attempts": ("pipeline_runs", "pipeline_jobs"),
+    "job_times": ("pipeline_jobs",),
+    "runner_windows": ("job_times",),
+    "unmapped": ("deployments", "incidents"),
+    "scope_members": ("services",),
+    "covered": ("collection", "services"),
+}
+
+
+def lake_key(table: str) -> dg.AssetKey:
+    """The asset of a lake table."""
+    return dg.AssetKey(["lake", table])
+
+
+def built_tables() -> list[Table]:
+    """The tables that this stage writes."""
+    return [table for table in TABLES.values() if table.name not in NOT_BUILT]
+
+
+def build_assets(settings: Settings) -> list[dg.AssetsDefinition]:
+    """All tables, written together: they are facts about one state of the landed items."""
+    sources = [landing_key(source.name) for source in settings.sources]
+
+    @dg.multi_asset(name="build", specs=[_spec(settings, table, sources) for table in built_tables()])
+    def build(context: dg.AssetExecutionContext, workspace: Workspace) -> Iterator[dg.MaterializeResult[None]]:
+        with stage(context):
+            now = workspace.settings()
+            summary = delivery_build.build(now)
+        for table in built_tables():
+            yield dg.MaterializeResult(
+                asset_key=lake_key(table.name),
+                metadata={
+                    "dagster/row_count": summary.tables.get(table.name, 0),
+                    "folder": dg.MetadataValue.path(now.lake_dir / table.name),
+                },
+            )
+
+    return [build]
+
+
+def _spec(settings: Settings, table: Table, sources: Sequence[dg.AssetKey]) -> dg.AssetSpec:
+    landed = table.name in TYPED_TABLES or table.name in ("collection", "quarantine")
+    return dg.AssetSpec(
+        lake_key(table.name),
+        deps=sources if landed else [lake_key(name) for name in DERIVED_FROM.get(table.name, ())],
+        description=table.description,
+        group_name=GROUP,
+        kinds={"parquet", "duckdb"},
+        owners=owners(settings),
+        tags={"stage": GROUP, "table": "fact" if table.name in FACT_TABLES else "typed"},
+        metadata=table_metadata(table),
+    )

@@ -1,0 +1,57 @@
+"""Stage pack: the report pack of a quarter.
+
+Belongs here: calling `reports.pack` and saying where the pack lies.
+"""
+
+import dagster as dg
+
+from analytics.settings import Settings
+from assets.measure import PUBLISHED
+from assets.metadata import owners
+from assets.partitions import quarter_of_key, settled_beta
+from assets.resources import Workspace, stage
+from reports import pack as report_pack
+
+GROUP = "pack"
+PACK = dg.AssetKey(["packs", "quarterly"])
+
+
+def pack_assets(settings: Settings, partitions: dg.TimeWindowPartitionsDefinition) -> list[dg.AssetsDefinition]:
+    """The quarterly pack, one partition per quarter."""
+    with settled_beta():
+
+        @dg.asset(
+            key=PACK,
+            deps=[PUBLISHED],
+            partitions_def=partitions,
+            # One policy for all partitioned assets, or a backfill of a job takes one run per quarter.
+            backfill_policy=dg.BackfillPolicy.single_run(),
+            group_name=GROUP,
+            kinds={"html", "plotly"},
+            owners=owners(settings),
+            tags={"stage": GROUP},
+            description=(
+                "The report pack of a quarter: pages, charts and the values behind them.\n\n"
+                "A folder that is never overwritten; one with other contents becomes the next revision."
+            ),
+        )
+        def quarterly_pack(context: dg.AssetExecutionContext, workspace: Workspace) -> None:
+            for key in context.partition_keys:
+                with stage(context):
+                    now = workspace.settings()
+                    quarter = quarter_of_key(now.calendar, key)
+                    made = report_pack.make_pack(now, quarter)
+                context.add_asset_metadata(
+                    {
+                        "revision": made.revision,
+                        "quarter": str(quarter),
+                        "pack": dg.MetadataValue.url((made.path / "index.html").as_uri()),
+                        "folder": dg.MetadataValue.path(made.path),
+                        "pack_id": made.pack_id,
+                        "unchanged": made.unchanged,
+                    },
+                    asset_key=PACK,
+                    partition_key=key,
+                )
+
+    return [quarterly_pack]

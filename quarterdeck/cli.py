@@ -1,0 +1,458 @@
+"""The command line: `quarterdeck COMMAND`, one command per stage and one per question.
+
+Source: contract.md section 2. Results go to stdout, progress and errors to stderr; exit code 0 is done, 1 the job
+failed, 2 the words or settings are wrong. Each command imports what it needs when it runs, so that questions are
+answered without waiting for Dagster, Polars or SciPy.
+"""
+
+from __future__ import annotations
+
+import errno
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from analytics.errors import QuarterdeckError, SettingsError, UsageError
+from analytics.periods import Quarter
+from analytics.settings import Settings, load_settings
+from reports.progress import shown_progress
+from reports.tables import printable
+
+Callback = TypeVar("Callback", bound=Callable[..., Any])
+
+INTERRUPTED = 130
+
+
+@dataclass
+class Invocation:
+    """What `--settings` and `--debug` said, before or after the command's name."""
+
+    settings_file: Path = Path("quarterdeck.yaml")
+    debug: bool = False
+
+    def settings(self) -> Settings:
+        """The settings, read and checked."""
+        return load_settings(self.settings_file)
+
+
+class FrontDoor(click.Group):
+    """Turns every error into one that a person can act on, with its exit code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; a traceback is shown only with --debug."""
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except KeyboardInterrupt:
+            complain("interrupted; what was finished is kept. Run the same command again to go on.")
+            ctx.exit(INTERRUPTED)
+        except QuarterdeckError as error:
+            self._trace(ctx)
+            complain(f"error: {error}")
+            ctx.exit(error.exit_code)
+        except Exception as error:
+            if isinstance(error, OSError) and error.errno == errno.EPIPE:
+                raise  # the reader has seen enough; click ends quietly
+            self._trace(ctx)
+            first = (str(error).splitlines() or [""])[0][:500]
+            complain(f"error: unexpected {type(error).__name__}: {first}")
+            if not _invocation(ctx).debug:
+                complain("  Run it again with --debug to see where, and report it.")
+            ctx.exit(1)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Commands in the order in which one needs them."""
+        return list(self.commands)
+
+    @staticmethod
+    def _trace(ctx: click.Context) -> None:
+        if _invocation(ctx).debug:
+            complain(traceback.format_exc().rstrip())
+
+
+def complain(text: str) -> None:
+    """Say something on stderr, with what a terminal would obey written out."""
+    click.echo(printable(text, keep="\n"), err=True)
+
+
+def _invocation(ctx: click.Context) -> Invocation:
+    return ctx.find_root().ensure_object(Invocation)
+
+
+def _remember(ctx: click.Context, param: click.Parameter, value: Any) -> None:
+    if value:
+        setattr(_invocation(ctx), str(param.name), value)
+
+
+def _quarter(ctx: click.Context, param: click.Parameter, value: str | None) -> Quarter | None:
+    return None if value is None else Quarter.parse(value)
+
+
+def everywhere(function: Callback) -> Callback:
+    """Add the options that every command takes."""
+    settings = click.option(
+        "--settings",
+        "settings_file",
+        metavar="FILE",
+        type=click.Path(path_type=Path),
+        expose_value=False,
+        callback=_remember,
+        help="The settings file.  [default: ./quarterdeck.yaml]",
+    )
+    debug = click.option(
+        "--debug", is_flag=True, expose_value=False, callback=_remember, help="Show tracebacks and every progress line."
+    )
+    return settings(debug(function))
+
+
+def quarter_option(
+    help_text: str = "The quarter, such as 2026-Q3.  [default: the last complete]",
+) -> Callable[[Callback], Callback]:
+    """Add `--quarter`, None when it is not given."""
+    return click.option("--quarter", callback=_quarter, metavar="Q", help=help_text)
+
+
+def format_option(*formats: str) -> Callable[[Callback], Callback]:
+    """Add `--format`; the first one is the default."""
+    return click.option(
+        "--format", "form", type=click.Choice(formats), default=formats[0], show_default=True, help="How to print it."
+    )
+
+
+pass_invocation = click.make_pass_decorator(Invocation, ensure=True)
+
+
+def chosen_quarter(settings: Settings, quarter: Quarter | None) -> Quarter:
+    """The quarter asked for, else the last complete one; raises UsageError for one that has not begun."""
+    current = settings.calendar.quarter_of(settings.now())
+    if quarter is None:
+        return current.plus(-1)
+    if quarter > current:
+        raise UsageError(
+            f"{quarter} has not begun at the cut-off, {settings.now():%Y-%m-%d %H:%M} UTC",
+            fix=f"The latest quarter with any data is {current}.",
+        )
+    return quarter
+
+
+def terminal_width() -> int | None:
+    """The width to fold tables into, None where stdout is no terminal."""
+    import shutil
+
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+@click.group(
+    cls=FrontDoor,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Start with `quarterdeck sample DIR`, or with `quarterdeck init` in an empty folder.",
+)
+@click.version_option(package_name="quarterdeck")
+@everywhere
+def main() -> None:
+    """Measure delivery by quarter, from git, CI and incident facts, down to the rows behind each number."""
+
+
+@main.command()
+@click.argument("directory", default=".", type=click.Path(path_type=Path, file_okay=False))
+@everywhere
+def init(directory: Path) -> None:
+    """Write a commented quarterdeck.yaml and catalog.yaml.
+
+    Existing files are never overwritten.
+    """
+    from analytics.starter import write_starter
+
+    for path in write_starter(directory):
+        click.echo(printable(path))
+    complain("Edit both files, put feed files into feeds, then run `quarterdeck doctor` and `quarterdeck run`.")
+
+
+@main.command()
+@everywhere
+@pass_invocation
+def doctor(invocation: Invocation) -> None:
+    """Check settings, catalog, sources, storage and programs."""
+    from analytics.doctor import examine
+
+    failed = False
+    for finding in examine(invocation.settings_file):
+        failed = failed or finding.state == "fail"
+        fix = f" → {finding.fix}" if finding.fix else ""
+        click.echo(printable(f"{finding.state:<4}  {finding.subject}: {finding.detail}{fix}"))
+    if failed:
+        click.get_current_context().exit(1)
+
+
+@main.command()
+@quarter_option()
+@everywhere
+@pass_invocation
+def run(invocation: Invocation, quarter: Quarter | None) -> None:
+    """Run every stage for one quarter.
+
+    Prints the pack's folder last. Runs the same Dagster assets as the UI and is listed there.
+    """
+    settings = invocation.settings()
+    chosen = chosen_quarter(settings, quarter)
+    if not settings.sources:
+        raise SettingsError("no source is declared", where=str(settings.settings_path), fix="Add one under `sources`.")
+    with shown_progress(debug=invocation.debug):
+        from quarterdeck.definitions import build_definitions
+        from sensors.running import run_quarter
+
+        outcome = run_quarter(build_definitions(settings, including=[chosen]), settings, chosen)
+    for problem in outcome.problems:
+        complain(f"error: {problem}")
+    if invocation.debug:
+        for trace in outcome.traces:
+            complain(trace)
+    if outcome.pack_path is not None:
+        click.echo(outcome.pack_path)
+    if outcome.problems:
+        click.get_current_context().exit(1)
+
+
+@main.command()
+@click.option("--source", "sources", multiple=True, metavar="NAME", help="Only this source; may be repeated.")
+@everywhere
+@pass_invocation
+def pull(invocation: Invocation, sources: tuple[str, ...]) -> None:
+    """Land what is new in every source."""
+    settings = invocation.settings()
+    with shown_progress(debug=invocation.debug):
+        from analytics.landing.pull import pull as pull_sources
+        from reports.listings import pulled_lines
+
+        results = pull_sources(settings, only=list(sources) or None)
+    click.echo(pulled_lines(results, terminal_width()))
+    failed = [result for result in results if result.error is not None]
+    for result in failed:
+        complain(f"error: source {result.source}: {result.error}")
+    if failed:
+        click.get_current_context().exit(1)
+
+
+@main.command()
+@everywhere
+@pass_invocation
+def build(invocation: Invocation) -> None:
+    """Build tables and facts from what is landed."""
+    settings = invocation.settings()
+    with shown_progress(debug=invocation.debug):
+        from analytics.delivery.build import build as build_tables
+        from reports.listings import built_lines
+
+        summary = build_tables(settings)
+    click.echo(built_lines(summary, terminal_width()))
+
+
+@main.command()
+@quarter_option("This quarter too, though it has no data.  [default: every quarter with data]")
+@everywhere
+@pass_invocation
+def measure(invocation: Invocation, quarter: Quarter | None) -> None:
+    """Measure each quarter and publish the values."""
+    settings = invocation.settings()
+    also = None if quarter is None else [chosen_quarter(settings, quarter)]
+    with shown_progress(debug=invocation.debug):
+        from analytics.metrics.measure import measure as measure_quarters
+
+        summary = measure_quarters(settings, also)
+    click.echo(f"values: {summary.values:,}; quarters: {', '.join(map(str, summary.quarters)) or 'none'}")
+    click.echo(settings.published_path)
+
+
+@main.command()
+@quarter_option()
+@everywhere
+@pass_invocation
+def pack(invocation: Invocation, quarter: Quarter | None) -> None:
+    """Make the report pack of a quarter.
+
+    Prints its folder. A pack is never overwritten: one with other contents is published as the next revision.
+    """
+    settings = invocation.settings()
+    chosen = chosen_quarter(settings, quarter)
+    with shown_progress(debug=invocation.debug):
+        from reports.pack import make_pack
+
+        made = make_pack(settings, chosen)
+    if made.unchanged:
+        complain("Nothing changed since this pack was made.")
+    click.echo(made.path)
+
+
+@main.command()
+@quarter_option()
+@click.option("--scope", type=click.Choice(["service", "team", "organization"]), help="Only this scope.")
+@format_option("table", "json", "csv")
+@everywhere
+@pass_invocation
+def metrics(invocation: Invocation, quarter: Quarter | None, scope: str | None, form: str) -> None:
+    """Print the values of a quarter."""
+    from analytics.metrics.values import metric_values
+    from reports.listings import metrics_csv, metrics_table
+    from reports.tables import as_json
+
+    settings = invocation.settings()
+    values = metric_values(settings, chosen_quarter(settings, quarter), scope)
+    if form == "json":
+        click.echo(as_json(values))
+    elif form == "csv":
+        click.echo(metrics_csv(values), nl=False)
+    else:
+        click.echo(metrics_table(values, terminal_width()))
+
+
+@main.command()
+@click.argument("metric")
+@quarter_option()
+@click.option("--service", metavar="S", help="Explain a service's value.")
+@click.option("--team", metavar="T", help="Explain a team's value.")
+@click.option("--series", metavar="NAME", help="Explain this series, such as all; the headline unless named.")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=0),
+    default=50,
+    show_default=True,
+    help="Rows per group in a table; 0 prints all.",
+)
+@format_option("table", "json")
+@everywhere
+@pass_invocation
+def explain(
+    invocation: Invocation,
+    metric: str,
+    quarter: Quarter | None,
+    service: str | None,
+    team: str | None,
+    series: str | None,
+    limit: int,
+    form: str,
+) -> None:
+    """Print the rows behind one value.
+
+    Rows that were left out follow, with the reason. Without --service or --team it is the
+    organization's value.
+    """
+    from analytics.metrics.explaining import explain as explain_value
+    from reports.listings import explanation_json, explanation_text
+    from reports.tables import as_json
+
+    if service is not None and team is not None:
+        raise UsageError("--service and --team exclude each other", fix="Give one of them.")
+    settings = invocation.settings()
+    chosen = chosen_quarter(settings, quarter)
+    explanation = explain_value(settings, metric, chosen, service=service, team=team, series=series)
+    if form == "json":
+        click.echo(as_json(explanation_json(explanation)))
+    else:
+        click.echo(explanation_text(explanation, limit, terminal_width()))
+
+
+@main.command()
+@format_option("table", "json")
+@everywhere
+@pass_invocation
+def coverage(invocation: Invocation, form: str) -> None:
+    """Print what was collected and refused."""
+    from analytics.landing.coverage import collection, quarantined, windows
+    from reports.listings import coverage_json, coverage_text
+    from reports.tables import as_json
+
+    settings = invocation.settings()
+    landed = collection(settings), windows(settings), quarantined(settings)
+    if form == "json":
+        click.echo(as_json(coverage_json(*landed)))
+    else:
+        click.echo(coverage_text(*landed, terminal_width()))
+
+
+@main.command()
+@everywhere
+@pass_invocation
+def reprocess(invocation: Invocation) -> None:
+    """Rebuild every table without reading a source.
+
+    For a rule, the catalog or the time zone that changed: only what is landed is read.
+    """
+    settings = invocation.settings()
+    with shown_progress(debug=invocation.debug):
+        from analytics.delivery.build import build as build_tables
+        from analytics.landing.reprocess import reprocess as reprocess_landed
+        from reports.listings import built_lines, reprocessed_lines
+
+        judged = reprocess_landed(settings)
+        summary = build_tables(settings)
+    if judged:
+        click.echo(reprocessed_lines(judged, terminal_width()))
+        click.echo()
+    click.echo(built_lines(summary, terminal_width()))
+
+
+@main.command()
+@click.argument("directory", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--seed", type=int, default=2026, show_default=True, help="The same seed writes the same organization.")
+@click.option("--services", type=click.IntRange(min=1), default=12, show_default=True, help="How many services.")
+@click.option("--quarters", type=click.IntRange(min=1), default=8, show_default=True, help="How many quarters.")
+@everywhere
+@pass_invocation
+def sample(invocation: Invocation, directory: Path, seed: int, services: int, quarters: int) -> None:
+    """Write a sample organization to try things on.
+
+    Makes settings, a catalog, feeds and clones in DIR.
+    """
+    with shown_progress(debug=invocation.debug):
+        from analytics.sample.writing import write_sample
+
+        write_sample(directory, seed, services, quarters)
+    click.echo(printable(directory / "quarterdeck.yaml"))
+    complain(f"Now run `quarterdeck run --settings {directory / 'quarterdeck.yaml'}`.")
+
+
+@main.command("verify-pack")
+@click.argument("directory", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@everywhere
+def verify_pack(directory: Path) -> None:
+    """Check that a pack is as it was made.
+
+    Looks at its manifest, the checksum of each file, and the signature.
+    """
+    from reports.manifest import verify_pack as verify
+
+    result = verify(directory)
+    for problem in result.problems:
+        click.echo(printable(problem))
+    if not result.ok:
+        complain(f"error: {directory}: the pack does not verify")
+        click.get_current_context().exit(1)
+    click.echo(printable(f"ok: pack {result.pack_id}; files: {result.files}; signature: {result.signature}"))
+
+
+@main.command()
+@click.option("--port", type=click.IntRange(1, 65535), default=3000, show_default=True, help="Listen on this port.")
+@everywhere
+@pass_invocation
+def ui(invocation: Invocation, port: int) -> None:
+    """Serve the Dagster UI of this workspace.
+
+    Listens on 127.0.0.1 only; Ctrl-C ends it.
+    """
+    settings = invocation.settings()
+    from sensors.instance import serve_ui
+
+    complain("Starting the UI, which takes some seconds.")
+    code = serve_ui(settings, port, lambda: complain(f"The UI is at http://127.0.0.1:{port}; Ctrl-C ends it."))
+    if code:
+        raise QuarterdeckError(f"the UI ended with exit code {code}", fix="Look at the lines above.")
+
+
+if __name__ == "__main__":
+    main()

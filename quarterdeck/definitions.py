@@ -1,0 +1,71 @@
+"""The Dagster code location: every asset, check, job and resource, put together explicitly."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from analytics.periods import Quarter
+from analytics.settings import Settings, load_settings
+from assets.build import build_assets
+from assets.checks import quality_checks
+from assets.measure import measure_assets
+from assets.pack import pack_assets
+from assets.partitions import quarter_partitions
+from assets.pull import pull_assets
+from assets.resources import Workspace
+from sensors.instance import SETTINGS_VARIABLE
+from sensors.jobs import jobs
+
+
+def build_definitions(
+    settings: Settings | None = None,
+    resources: Mapping[str, Any] | None = None,
+    including: Iterable[Quarter] = (),
+) -> dg.Definitions:
+    """Everything for one workspace; `including` names quarters that must be partitions whatever the lake holds.
+
+    Without settings, those of the environment are used; `resources` replace the workspace's own.
+    """
+    settings = settings or environment_settings()
+    partitions = quarter_partitions(settings, including)
+    return dg.Definitions(
+        assets=[
+            *pull_assets(settings),
+            *build_assets(settings),
+            *measure_assets(settings, partitions),
+            *pack_assets(settings, partitions),
+        ],
+        asset_checks=quality_checks(),
+        jobs=jobs(has_sources=bool(settings.sources)),
+        resources=resources or {"workspace": Workspace(settings_path=str(settings.settings_path))},
+        # The steps depend on each other and share two cores; a process for each would only add its start.
+        executor=dg.in_process_executor,
+    )
+
+
+def environment_settings() -> Settings:
+    """The settings that QUARTERDECK_SETTINGS names, else ./quarterdeck.yaml.
+
+    Where there is no such file, as in a fresh clone, defaults in UTC without a source: the location loads, and a run
+    says which file is missing.
+    """
+    path = Path(os.environ.get(SETTINGS_VARIABLE) or "quarterdeck.yaml").resolve()
+    if path.exists():
+        return load_settings(path)
+    return Settings(
+        organization="No settings file",
+        storage=path.parent / "quarterdeck-data",
+        catalog=path.parent / "catalog.yaml",
+        settings_path=path,
+    )
+
+
+@dg.definitions
+def definitions() -> dg.Definitions:
+    """What Dagster loads."""
+    return build_definitions()

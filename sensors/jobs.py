@@ -1,0 +1,35 @@
+"""The jobs: what `quarterdeck run` and the UI's launchpad start.
+
+Belongs here: selections of assets that run together. Schedules come later.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from assets import build, pull
+
+if TYPE_CHECKING:
+    from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+
+QUARTER_JOB = "quarter"
+REFRESH_JOB = "refresh"
+
+
+def jobs(has_sources: bool) -> list[UnresolvedAssetJobDefinition]:
+    """`quarter` runs every stage for one quarter; `refresh` lands and builds what is new."""
+    groups = [pull.GROUP, build.GROUP] if has_sources else [build.GROUP]
+    return [
+        dg.define_asset_job(
+            QUARTER_JOB,
+            selection=dg.AssetSelection.all(),
+            description="Pull, build, measure and pack a quarter: what `quarterdeck run` runs.",
+        ),
+        dg.define_asset_job(
+            REFRESH_JOB,
+            selection=dg.AssetSelection.groups(*groups),
+            description="Pull and build only: land what is new and derive the facts again.",
+        ),
+    ]
