@@ -28,11 +28,11 @@ pack: .venv/run.done ## Run the sample organisation end to end; the last line is
 	@$(BIN)/quarterdeck sample $(SAMPLE)
 	@$(BIN)/quarterdeck run --settings $(SAMPLE)/quarterdeck.yaml
 
-test: .venv/dev.done ## All tests, the fast tier first
-	$(BIN)/python -m pytest -m "not slow" && $(BIN)/python -m pytest -m slow
+test: .venv/dev.done ## All tests
+	$(BIN)/python -m pytest --numprocesses auto --dist loadscope
 
 test-fast: .venv/dev.done ## The fast tier alone (under two minutes)
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest --numprocesses auto --dist loadscope -m "not slow"
 
 lint: .venv/dev.done ## Style and imports
 	$(BIN)/ruff check .

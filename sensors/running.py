@@ -48,6 +48,8 @@ def run_quarter(definitions: dg.Definitions, settings: Settings, quarter: Quarte
             )
         except dg.DagsterExecutionInterruptedError as error:
             raise KeyboardInterrupt from error
+    if any(_was_interrupted(event) for event in result.all_events):
+        raise KeyboardInterrupt
     problems: list[str] = []
     traces: list[str] = []
     for event in result.all_events:
@@ -55,6 +57,13 @@ def run_quarter(definitions: dg.Definitions, settings: Settings, quarter: Quarte
             problems.append(problem)
             traces.append(trace)
     return RunOutcome(_pack_path(result), tuple(problems), tuple(trace for trace in traces if trace))
+
+
+def _was_interrupted(event: dg.DagsterEvent) -> bool:
+    """Whether Ctrl-C ended a step, which Dagster records as its failure."""
+    error = event.step_failure_data.error if event.is_step_failure else None
+    name = dg.DagsterExecutionInterruptedError.__name__
+    return error is not None and name in (error.cls_name, error.cause.cls_name if error.cause else None)
 
 
 def _problems(event: dg.DagsterEvent) -> Iterator[tuple[str, str]]:

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -217,6 +218,31 @@ def test_a_stage_that_fails_says_what_where_and_what_to_do(shell_world: Any) -> 
     assert "catalog.yaml:2" in done.stderr
     assert "Did you mean 'name'?" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_an_interrupted_run_exits_130_and_the_next_one_goes_on(shell_world: Any) -> None:
+    world = shell_world
+    two_changes_and_a_failure(world)
+    world.write()
+    words = ["run", "--quarter", "2026-Q1"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", f"from quarterdeck.cli import main; main({words!r})"],
+        cwd=world.path,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("build: "):
+            process.send_signal(signal.SIGINT)
+            break
+    out, err = process.communicate(timeout=120)
+    assert (process.returncode, out) == (130, "")
+    assert "interrupted" in err
+    assert "Traceback" not in err
+    assert shell(world, *words).returncode == 0
 
 
 def test_run_without_a_source_exits_2(shell_world: Any) -> None:

@@ -55,7 +55,7 @@ def test_json_is_ascii_so_that_no_terminal_obeys_it() -> None:
 
 
 def test_json_times_are_rfc_3339() -> None:
-    values = [datetime(2026, 1, 2, 3, 4), datetime(2026, 1, 2, 3, 4, tzinfo=UTC), date(2026, 1, 2)]  # noqa: DTZ001
+    values = [datetime(2026, 1, 2, 3, 4), datetime(2026, 1, 2, 3, 4, tzinfo=UTC), date(2026, 1, 2)]
     assert json.loads(as_json(values)) == ["2026-01-02T03:04:00Z", "2026-01-02T03:04:00Z", "2026-01-02"]
 
 
