@@ -57,7 +57,7 @@ ui: .venv/run.done ## The Dagster UI on the sample organisation
 	@$(BIN)/quarterdeck ui --settings $(SAMPLE)/quarterdeck.yaml
 
 lock: ## Lock versions with hashes and without addresses (needs uv)
-	uv pip compile --quiet $(UV_LOCK) pyproject.toml -o requirements/run.txt
+	uv pip compile --quiet $(UV_LOCK) pyproject.toml --group build -o requirements/run.txt
 	uv pip compile --quiet $(UV_LOCK) -c requirements/run.txt pyproject.toml --group dev -o requirements/dev.txt
 
 clean: ## Remove what make made
