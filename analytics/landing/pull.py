@@ -170,9 +170,7 @@ def _pull_request(provider: Provider, store: LandingStore, entity: str, key: str
             for page in provider.changes(entity, key, store.cursor(entity, key)):
                 judged = judge_page(page)
                 if writing is not None:
-                    # Taken out first: a page that could not be written must not be asked again below.
-                    written, writing = writing, None
-                    tally.add(written.result())
+                    tally.add(writing.result())
                     progress.report(STAGE, f"{provider.name}: {key}: {tally.items:,} items")
                 writing = writer.submit(store.write, judged)
         finally:

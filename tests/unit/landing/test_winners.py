@@ -72,14 +72,22 @@ def test_of_one_file_the_later_generation_wins(workspace: Workspace) -> None:
     assert refs(workspace) == ["new"]
 
 
+@pytest.mark.parametrize("first_lines", [(1, 5), (5, 1)])
+def test_of_one_generation_the_later_line_wins(workspace: Workspace, first_lines: tuple[int, int]) -> None:
+    for line in first_lines:
+        land(workspace, "drops", page(deployment(1, ref=str(line)), first_line=line))
+    assert refs(workspace) == ["5"]
+
+
 def test_a_line_taken_out_of_a_file_stays(workspace: Workspace) -> None:
     land(workspace, "drops", page(deployment(1, ref="a"), deployment(2, ref="b")))
     land(workspace, "drops", page(deployment(1, ref="c"), generation=2))
     assert refs(workspace) == ["c", "b"]
 
 
-def test_of_two_sources_the_later_name_wins_and_a_newer_record_before_it(tmp_path: Path) -> None:
-    workspace = Workspace(tmp_path, ["zebra", "ant"])
+@pytest.mark.parametrize("order", [["zebra", "ant"], ["ant", "zebra"]])
+def test_of_two_sources_the_later_name_wins_and_a_newer_record_before_it(tmp_path: Path, order: list[str]) -> None:
+    workspace = Workspace(tmp_path, order)
     dated = {"updated_at": "2026-01-01T00:00:00Z"}
     land(workspace, "zebra", page(deployment(1, ref="zebra"), deployment(2, ref="zebra")))
     land(workspace, "ant", page(deployment(1, ref="ant"), deployment(2, ref="ant", **dated)))

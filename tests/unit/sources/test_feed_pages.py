@@ -12,7 +12,7 @@ import pytest
 from analytics.sources import feed_pages
 from analytics.sources.feed_lines import MAX_LINE_BYTES
 from analytics.sources.port import Cursor
-from tests.unit.sources.feed_world import Feeds, deployment, jsonl
+from tests.unit.sources.feed_world import LONG_AGO_NS, Feeds, deployment, jsonl
 
 NAME = "deployments.jsonl"
 
@@ -77,6 +77,20 @@ def test_a_file_rewritten_within_its_size_is_noticed(feeds: Feeds) -> None:
     # Even with its old times put back.
     os.utime(feeds.folder / NAME, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert feeds.read("deployments", NAME, first.cursor).generation == 2
+
+
+@pytest.mark.parametrize(("seconds_before_reading", "is_noticed"), [(1, True), (3600, False)])
+def test_times_and_size_are_trusted_once_the_clock_has_ticked(
+    feeds: Feeds, monkeypatch: pytest.MonkeyPatch, seconds_before_reading: int, is_noticed: bool
+) -> None:
+    at = LONG_AGO_NS
+    same = {"size": 100, "mtime_ns": at, "ctime_ns": at, "inode": 1}
+    read_ns = at + seconds_before_reading * 1_000_000_000
+    monkeypatch.setattr(feed_pages, "_fingerprint", lambda file: same | {"read_ns": read_ns})
+    feeds.write(NAME, b'{"a": 1}\n')
+    first = feeds.read("deployments", NAME)
+    feeds.write(NAME, b'{"a": 2}\n')
+    assert bool(feeds.read("deployments", NAME, first.cursor).pages) is is_noticed
 
 
 def test_a_file_that_shrank_is_read_again(feeds: Feeds) -> None:
