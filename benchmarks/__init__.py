@@ -1,0 +1,1 @@
+"""Measures time and memory at the size the product is meant for; `make bench`, never part of the tests."""
