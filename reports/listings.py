@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from analytics.metrics.values import COLUMNS
 from reports import formats
 from reports.tables import as_csv, printable, text_table
 
@@ -22,26 +23,6 @@ if TYPE_CHECKING:
     from analytics.metrics.explaining import Explanation
 
 Row = Mapping[str, Any]
-
-VALUE_COLUMNS = (
-    "metric",
-    "scope",
-    "name",
-    "quarter",
-    "series",
-    "value",
-    "unit",
-    "n",
-    "numerator",
-    "denominator",
-    "low",
-    "high",
-    "open",
-    "reason",
-    "reading",
-    "definition",
-)
-
 
 # Columns of an explanation that hold a duration.
 SECONDS_OF = {"hours": 3600, "minutes": 60}
@@ -127,7 +108,7 @@ def metrics_table(values: Sequence[Row], width: int | None = None) -> str:
 
 def metrics_csv(values: Sequence[Row]) -> str:
     """Metric values as CSV with the JSON output's keys as columns."""
-    return as_csv(values, VALUE_COLUMNS)
+    return as_csv(values, COLUMNS)
 
 
 def explanation_json(explanation: Explanation) -> dict[str, Any]:
