@@ -107,7 +107,8 @@ def _services_of(
         return [service] if service else []
     # A GitOps record names the configuration repository; the artifact says whose bytes they are.
     by_artifact = [s for s in catalog.services if artifact and name_matches(artifact, s.artifacts)]
-    return catalog.of_repository(repository) or by_artifact or catalog.of_repository(artifact_repository or "")
+    of_repository = [s for s in catalog.of_repository(repository) if s.deploys.environments]
+    return of_repository or by_artifact or catalog.of_repository(artifact_repository or "")
 
 
 def _match_runs(con: duckdb.DuckDBPyConnection, catalog: Catalog) -> None:
@@ -298,6 +299,9 @@ def _verdict(row: Mapping[str, Any], now: datetime) -> tuple[str, datetime | Non
                 return "cancelled", at
         only_superseded = bool(history) and all(state == "inactive" for _, state in history)
         return ("unknown" if only_superseded else "in_progress"), None
+    if row["statuses"] is not None and row["status"] is None:
+        # A deployment that never got a status is kept in the counts; nobody knows when it finished.
+        return "success", None
     status = (row["status"] or "unknown").lower()
     finished_at = row["finished_at"]
     if status.startswith("run:"):

@@ -290,7 +290,7 @@ def _candidates(incident: Incident, catalog: Catalog, by_deployment: dict[str, l
         return own if set(own) & set(named) else [*own, *named]
     if own:
         return own
-    others = any(link.kind in ("sha", "pull_request") for link in incident.links)
+    others = any(link.kind in ("sha", "pull_request", "version") for link in incident.links)
     return sorted(catalog.by_name) if others and incident.service is None else []
 
 

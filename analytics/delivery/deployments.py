@@ -48,6 +48,11 @@ def _deployment(service: Service, key: str, attempts: list[Attempt]) -> Deployme
     for attempt in (first, *deciding):
         for repository, sha in attempt.revisions:
             revisions.setdefault(repository, sha)
+    if not revisions and first.digest is None:
+        # One record per repository of the same run is one deployment over several repositories.
+        for attempt in (first, *deciding):
+            if attempt.repository.casefold() not in {name.casefold() for name in revisions}:
+                revisions[attempt.repository] = attempt.sha
     own_is_listed = not revisions or first.repository.casefold() == service.repository.casefold()
     if own_is_listed:
         revisions.setdefault(first.repository, first.sha)
@@ -218,9 +223,9 @@ class ServiceChain:
         for folded, number in new:
             history = self.histories[folded]
             commit = history.commits[number]
-            self.owner.setdefault((folded, commit.sha), deployment)
             keep, path_unknown = self._on_path(folded, commit.files, len(commit.parents))
             if keep:
+                self.owner.setdefault((folded, commit.sha), deployment)
                 relevant.append((folded, number, path_unknown))
         # The earliest authored of two commits with one patch is the original.
         relevant.sort(key=lambda item: (self._commit(item).authored_at, self._commit(item).sha))
@@ -236,7 +241,7 @@ class ServiceChain:
         """Whether a commit belongs to the service, and whether that is unknown because its files are."""
         if not self.service.paths or folded != self.service.repository.casefold():
             return True, False
-        if files is None:
+        if not files:
             # A merge changes nothing of its own, so without files it says nothing about the path.
             return parents < 2, True
         return any(path_matches(path, self.service.paths) for path in files), False
@@ -248,7 +253,7 @@ class ServiceChain:
         originals = self._squash_originals(folded, number)
         if originals is not None and request is not None:
             patch = (folded, commit.patch_id) if commit.patch_id else None
-            if patch is not None and patch in self.patches:
+            if (patch is not None and patch in self.patches) or (folded, commit.sha) in self.counted:
                 # The squash was picked onto another branch and shipped from there.
                 self._add(deployment, folded, number, None, request, None, path_unknown)
                 return
@@ -270,7 +275,7 @@ class ServiceChain:
         """The pull request that brought a commit, or the commit that it was picked from."""
         commit = history.commits[number]
         twins = history.with_patch(commit.patch_id) if commit.patch_id else []
-        for sha in (commit.sha, *commit.picked_from, *(history.commits[twin].sha for twin in twins)):
+        for sha in (commit.sha, *_picked_from(history, commit), *(history.commits[twin].sha for twin in twins)):
             request = self.by_merge.get((folded, sha)) or self.by_commit.get((folded, sha))
             if request is not None:
                 return request
@@ -283,18 +288,21 @@ class ServiceChain:
         request = self.by_merge.get((folded, commit.sha))
         if request is None or len(commit.parents) != 1 or not request.commits:
             return None
-        seen = self.seen[folded]
         numbers = [history.find(sha) for sha in request.commits]
         if all(original is None for original in numbers):
             return None
         for original in numbers:
             if original is None:
                 continue
-            if seen[original]:
+            if history.is_before(original, number):
                 return None
             patch = history.commits[original].patch_id
             # One original of a one-commit pull request has the squash's own patch; it is still the original.
-            if patch and patch != commit.patch_id and self._patch_is_reachable(folded, patch):
+            if (
+                patch
+                and patch != commit.patch_id
+                and any(history.is_before(twin, number) for twin in history.with_patch(patch))
+            ):
                 return None
         if len(request.commits) > 1 and any(
             original is not None
@@ -304,10 +312,6 @@ class ServiceChain:
         ):
             return None
         return numbers
-
-    def _patch_is_reachable(self, folded: str, patch: str) -> bool:
-        history = self.histories[folded]
-        return any(self.seen[folded][number] for number in history.with_patch(patch))
 
     def _add(
         self,
@@ -321,14 +325,15 @@ class ServiceChain:
     ) -> None:
         history = self.histories[folded]
         commit = history.commits[number]
-        authored_at = commit.authored_at
+        original = commit
         if (folded, commit.sha) in self.recorded:
             return
         self.recorded.add((folded, commit.sha))
         if excluded is None:
-            sources = [history.find(sha) for sha in commit.picked_from]
+            origins = _picked_from(history, commit)
+            sources = [history.find(sha) for sha in origins]
             picked = [history.commits[source] for source in sources if source is not None]
-            twins = [commit.sha, *commit.picked_from]
+            twins = [commit.sha, *origins]
             patch = (folded, commit.patch_id) if commit.patch_id else None
             if commit.patch_id:
                 picked += [history.commits[twin] for twin in history.with_patch(commit.patch_id)]
@@ -340,12 +345,14 @@ class ServiceChain:
             if already:
                 excluded = "cherry_picked"
             else:
-                authored_at = min([authored_at, *(twin.authored_at for twin in picked)])
+                # A pick is its original's work: whose it is and when it was written come from there.
+                original = min([commit, *picked], key=lambda twin: (twin.authored_at, twin.sha))
             self.counted.update((folded, sha) for sha in twins)
             if patch is not None:
                 self.patches.add(patch)
         if excluded is None and deployment.finished_at is None:
             excluded = "finish_unknown"
+        authored_at = original.authored_at
         if excluded is None and deployment.finished_at is not None and authored_at > deployment.finished_at:
             excluded = "authored_after_deploy"
         first_authored_at = None
@@ -365,8 +372,8 @@ class ServiceChain:
                 deployment=deployment,
                 repository=folded,
                 sha=commit.sha,
-                author=commit.author,
-                is_bot=commit.is_bot,
+                author=original.author,
+                is_bot=original.is_bot,
                 authored_at=authored_at,
                 excluded=excluded,
                 pull_request=request,
@@ -382,6 +389,11 @@ class ServiceChain:
             return False
         owner = self.owner.get((folded, self.histories[folded].commits[number].sha))
         return owner is not deployment
+
+
+def _picked_from(history: History, commit: CommitFacts) -> list[str]:
+    """What a message says the commit was picked from, in full where it is known."""
+    return [history.full_sha(sha) or sha for sha in commit.picked_from]
 
 
 def _identity(deployment: Deployment) -> frozenset[tuple[str, str]]:

@@ -63,6 +63,8 @@ class FailureSearch:
             for repository, requests in pull_requests.items()
             for request in requests
         }
+        # A revert that was shipped before by a pick takes nothing back a second time.
+        self._picked = {(c.repository, c.sha) for c in chain.owned if c.excluded == "cherry_picked"}
         self.links: list[FailureLink] = []
         self.incident_rows: list[IncidentRow] = []
         self.linked_incidents: dict[str, list[Incident]] = {}
@@ -117,6 +119,8 @@ class FailureSearch:
         reverts: dict[tuple[str, str], str] = {}
         for folded, number in deployment.new_commits:
             history = self.chain.histories[folded]
+            if (folded, history.commits[number].sha) in self._picked:
+                continue
             for target in self._revert_targets(folded, history, number):
                 reverts[folded, target] = history.commits[number].sha
         # A revert that this very deployment takes back again has no effect.
@@ -138,7 +142,7 @@ class FailureSearch:
 
     def _revert_targets(self, folded: str, history: History, number: int) -> list[str]:
         commit = history.commits[number]
-        targets = [sha for text in commit.reverts if (sha := _full_sha(history, text)) is not None]
+        targets = [sha for text in commit.reverts if (sha := history.full_sha(text)) is not None]
         for pull_request in commit.reverts_pull_requests:
             request = self.requests.get((folded, pull_request))
             if request is not None and request.merge_commit_sha:
@@ -350,12 +354,3 @@ def source_names(deployment: Deployment) -> list[str]:
 def _is_version(deployment: Deployment, version: str) -> bool:
     ref = deployment.ref or ""
     return version in (ref, ref.rsplit("/", 1)[-1])
-
-
-def _full_sha(history: History, text: str) -> str | None:
-    """The commit that a (possibly abbreviated) sha names; None when unknown or ambiguous."""
-    if history.find(text) is not None:
-        return text
-    if len(text) < 7 or len(text) >= 40:
-        return None
-    return history.starting_with(text)

@@ -52,6 +52,12 @@ class History:
         """The number of a commit, or None when the sha is not in the known history."""
         return self.index.get(sha)
 
+    def full_sha(self, text: str) -> str | None:
+        """The commit that a (possibly abbreviated) sha in a message names; None when unknown or ambiguous."""
+        if text in self.index:
+            return text
+        return self.starting_with(text) if 7 <= len(text) < 40 else None
+
     def starting_with(self, prefix: str) -> str | None:
         """The one commit whose sha begins with a prefix, or None."""
         at = bisect_left(self.commits, prefix, key=lambda commit: commit.sha)

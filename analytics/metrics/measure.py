@@ -368,7 +368,7 @@ class MeasureContext:
             for hour in (MICROSECONDS["hours"],)
             for scope, name, quarter, busy, window, runners in self.con.execute(
                 "SELECT scope, name, quarter, sum(busy)::BIGINT, sum(window_us)::BIGINT, count(*) FROM "
-                "(SELECT m.scope, m.name, c.quarter, o.runner, sum(o.numerator) AS busy, "
+                "(SELECT m.scope, m.name, c.quarter, o.runner, least(sum(o.numerator), max(o.denominator)) AS busy, "
                 "max(o.denominator) AS window_us FROM observations o JOIN calendar c ON c.day = o.day "
                 "JOIN members m ON m.subject_kind = ? AND m.subject = o.subject WHERE o.excluded IS NULL GROUP BY ALL) "
                 "GROUP BY ALL",

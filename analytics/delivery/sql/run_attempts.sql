@@ -21,7 +21,7 @@ SELECT coalesce(names.canonical, runs.repository) AS repository,
 FROM pipeline_runs AS runs
 CROSS JOIN params
 LEFT JOIN repository_names AS names ON names.seen = runs.repository
-WHERE runs.created_at <= params.now;
+WHERE runs.created_at <= params.now AND (runs.attempt = 1 OR coalesce(runs.started_at <= params.now, true));
 
 CREATE OR REPLACE TEMP TABLE run_last_attempt AS
 SELECT repository, run_id, max(attempt) AS attempt FROM run_base WHERE attempt > 1 GROUP BY repository, run_id;
@@ -37,6 +37,8 @@ GROUP BY base.repository, base.run_id;
 CREATE OR REPLACE TEMP TABLE sha_failed AS
 SELECT repository, workflow, head_sha, min(created_at) AS first_failed_at
 FROM run_base
+ANTI JOIN (SELECT repository, run_id FROM run_base SEMI JOIN run_last_attempt USING (repository, run_id, attempt)
+           WHERE outcome = 'success') USING (repository, run_id)
 WHERE outcome IN ('failure', 'timed_out', 'startup_failure')
 GROUP BY repository, workflow, head_sha;
 
@@ -54,5 +56,5 @@ GROUP BY base.repository, base.workflow, base.head_sha;
 CREATE OR REPLACE TEMP TABLE attempt_duration AS
 SELECT repository, run_id, attempt, epoch_us(max(completed_at)) - epoch_us(min(started_at)) AS duration_us
 FROM job_times
-WHERE NOT carried_over AND started_at IS NOT NULL AND completed_at IS NOT NULL
+WHERE NOT carried_over
 GROUP BY repository, run_id, attempt;

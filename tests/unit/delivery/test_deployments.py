@@ -227,3 +227,57 @@ def test_a_picked_hotfix_marks_the_deployment_that_shipped_it_and_not_the_next()
 def test_a_deployment_prints_without_walking_the_whole_chain() -> None:
     deployments, _ = chain(LINE, [attempt("v1", float(n)) for n in range(1, 2000)])
     assert len(repr(deployments[-1])) < 10_000
+
+
+def test_a_squash_after_its_own_branch_was_deployed_adds_nothing() -> None:
+    commits = [commit("v1"), commit("a", "v1", authored=1), commit("b", "a", authored=2), commit("s", "v1", authored=9)]
+    _, walked = chain(commits, [attempt("v1", 0.5), attempt("b", 8), attempt("s", 20)], [squash(9, "a", "b")])
+    assert counted(walked) == {"a": "b", "b": "b"}
+
+
+def test_a_squash_picked_by_its_message_alone_counts_once() -> None:
+    commits = [
+        commit("v1"),
+        commit("a", "v1", authored=1),
+        commit("b", "a", authored=2),
+        commit("s", "v1", authored=5),
+        commit("h", "v1", authored=5, picked_from=("s",)),
+    ]
+    _, walked = chain(commits, [attempt("v1", 0.5), attempt("h", 8), attempt("s", 20)], [squash(5, "a", "b")])
+    assert counted(walked) == {"h": "h"}
+
+
+def test_one_record_per_repository_of_a_run_is_one_deployment_over_several() -> None:
+    entry = Service(name="checkout", repository=REPOSITORY)
+    other = History([commit("w1"), commit("w2", "w1", authored=2)])
+    walked = ServiceChain(entry, {REPOSITORY: History(LINE), "acme/web": other}, {})
+    attempts = [
+        attempt(sha, finished, key, repository=repository)
+        for key, finished, shop, web in (("run1", 3, "v1", "w1"), ("run2", 4, "v2", "w2"))
+        for repository, sha in ((REPOSITORY, shop), ("acme/web", web))
+    ]
+    deployments = group_attempts(entry, attempts)
+    walked.extend(deployments)
+    assert [len(d.revisions) for d in deployments] == [2, 2]
+    assert counted(walked) == {"v2": "v2", "w2": "v2"}
+
+
+def test_a_bots_pick_stays_the_work_of_the_person_it_was_picked_from() -> None:
+    bot = CommitFacts("h", ("v1",), "backport[bot]", True, at(3), picked_from=("m" * 40,))
+    commits = [commit("v1"), commit("m" * 40, "v1", authored=1, author="ann"), bot]
+    _, walked = chain(commits, [attempt("v1", 0.5), attempt("h", 4)])
+    (row,) = [c for c in walked.owned if c.sha == "h"]
+    assert (row.author, row.is_bot, row.authored_at) == ("ann", False, at(1))
+
+
+def test_an_abbreviated_sha_in_a_message_names_what_was_picked() -> None:
+    original = "m" * 40
+    commits = [commit("v1"), commit(original, "v1", authored=1), commit("h", "v1", authored=3, picked_from=("m" * 10,))]
+    _, walked = chain(commits, [attempt("v1", 0.5), attempt("h", 4), attempt(original, 9)])
+    assert counted(walked) == {"h": "h"}
+
+
+def test_a_commit_off_the_path_has_no_owner() -> None:
+    commits = [commit("v1", files=("a/x",)), commit("v2", "v1", files=("b/y",)), commit("v3", "v2", files=("a/z",))]
+    _, walked = chain(commits, [attempt("v1", 3), attempt("v3", 5)], paths=["a/**"])
+    assert {sha for _, sha in walked.owner} == {"v3"}
