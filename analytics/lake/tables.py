@@ -7,9 +7,10 @@ longer has. One writer per table; readers need no lock. Source: spec architectur
 from __future__ import annotations
 
 import shutil
+import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import duckdb
@@ -18,6 +19,7 @@ from analytics.lake.schemas import TABLES, Table
 from analytics.settings import Settings
 
 UNDATED = "undated"
+STALE_SECONDS = 86_400
 
 
 @contextmanager
@@ -25,6 +27,11 @@ def scratch(settings: Settings) -> Iterator[Path]:
     """Give a private folder on the storage's file system, removed in any case."""
     folder = settings.temp_dir / f"write-{uuid.uuid4().hex}"
     folder.mkdir(parents=True)
+    for left in settings.temp_dir.glob("write-*"):
+        # A killed stage cannot tidy up; nothing that still runs leaves its folder untouched for a day.
+        with suppress(FileNotFoundError):
+            if time.time() - left.stat().st_mtime > STALE_SECONDS:
+                shutil.rmtree(left, ignore_errors=True)
     try:
         yield folder
     finally:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from analytics.engine import connect
-from analytics.lake.tables import lake_relation, write_table
+from analytics.lake.tables import lake_relation, scratch, write_table
 from analytics.lake.typed import typed_query
 from analytics.settings import Settings, load_settings
 from analytics.sources.entities import ENTITIES
@@ -67,6 +69,17 @@ def test_nothing_half_written_stays_when_writing_fails(settings: Settings) -> No
             write_table(con, settings, "service_incidents", "SELECT 's' AS service, CAST('x' AS DATE) AS opened_day")
         assert con.sql(f"SELECT count(*) FROM {lake_relation(settings, 'service_incidents')}").fetchall() == [(1,)]
     assert [path.name for path in settings.temp_dir.iterdir() if path.name.startswith("write-")] == []
+
+
+def test_what_a_killed_write_left_is_removed_a_day_later(settings: Settings) -> None:
+    old, new = (settings.temp_dir / f"write-{name}" for name in ("old", "new"))
+    for folder in (old, new):
+        folder.mkdir(parents=True)
+    yesterday = time.time() - 90_000
+    os.utime(old, (yesterday, yesterday))
+    with scratch(settings):
+        assert not old.exists()
+        assert new.exists()
 
 
 moments = st.datetimes(
