@@ -19,9 +19,10 @@ help: ## Show the targets
 	@$(PIP) install --no-build-isolation --no-deps -e .
 	@touch $@
 
-.venv/dev.done: requirements/dev.txt .venv/run.done
+.venv/dev.done: requirements/dev.txt tests/fakes/package-lock.json .venv/run.done
 	@echo "setting up the tools of development (once) ..." >&2
 	@$(PIP) install --require-hashes -r requirements/dev.txt
+	@PATH="$$PATH:$(CURDIR)/$(BIN)" npm ci --prefix tests/fakes --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
 
 pack: .venv/run.done ## Run the sample organisation end to end; the last line is the pack's folder

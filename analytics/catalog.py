@@ -97,6 +97,17 @@ class Catalog:
         """Services that live in a repository; GitHub's names ignore letter case."""
         return self.by_repository.get(repository.casefold(), [])
 
+    def under(self, present_names: Mapping[str, str]) -> Catalog:
+        """The same services, those in a repository that was renamed under its present name (by folded former name)."""
+        return Catalog(
+            [
+                service.model_copy(update={"repository": present_names[service.repository.casefold()]})
+                if service.repository.casefold() in present_names
+                else service
+                for service in self.services
+            ]
+        )
+
 
 def load_catalog(paths: list[Path]) -> Catalog:
     """Read catalog files (ours or Backstage's, a folder is searched for `catalog-info.yaml`).

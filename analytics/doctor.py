@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -15,7 +16,7 @@ from zoneinfo import ZoneInfo
 import duckdb
 
 from analytics.catalog import load_catalog
-from analytics.errors import SettingsError
+from analytics.errors import SettingsError, SourceError
 from analytics.settings import FilesSource, GitHubSource, GitSource, Settings, Source, load_settings
 from analytics.sources.entities import ENTITIES
 
@@ -131,8 +132,17 @@ def _answers(location: str) -> bool:
 
 
 def _github_source(subject: str, source: GitHubSource) -> Finding:
-    detail = "this release does not pull from GitHub yet"
-    return Finding(subject, "warn", detail, "Export the facts into a folder and declare it as `type: files`.")
+    from analytics.sources.github.client import GitHubClient
+    from analytics.sources.github.credentials import credential_of
+    from analytics.sources.github.limits import Budget
+
+    try:
+        answer = GitHubClient(credential_of(source), source.base_url, Budget(max_wait_seconds=0)).get("/rate_limit")
+    except SourceError as error:
+        return Finding(subject, "fail", error.what, error.fix)
+    core = json.loads(answer.body).get("resources", {}).get("core", {})
+    left, limit = core.get("remaining", "?"), core.get("limit", "?")
+    return Finding(subject, "ok", f"{source.base_url} answers; requests left this hour: {left} of {limit}")
 
 
 def _storage(settings: Settings) -> Finding:

@@ -6,6 +6,7 @@ shown only with ``--debug``.
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 
@@ -45,6 +46,15 @@ class SettingsError(QuarterdeckError):
 
 class SourceError(QuarterdeckError):
     """A source as a whole cannot be read (a folder that is missing, a clone that is no repository)."""
+
+
+class PausedError(SourceError):
+    """A source asked for a pause until `resume_at` (UTC); what was landed stays and the next pull goes on."""
+
+    def __init__(self, what: str, resume_at: datetime, *, where: str | None = None) -> None:
+        self.resume_at = resume_at.astimezone(UTC)
+        when = self.resume_at.strftime("%Y-%m-%d %H:%M:%S UTC")
+        super().__init__(what, where=where, fix=f"Run `quarterdeck pull` again after {when}: it goes on from here.")
 
 
 class LandingError(QuarterdeckError):

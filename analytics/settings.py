@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
@@ -17,9 +17,11 @@ from pydantic import AwareDatetime, Field, field_validator, model_validator
 from analytics.errors import SettingsError
 from analytics.models import StrictModel, parse_model
 from analytics.periods import Calendar
+from analytics.secrets import Secret
 from analytics.yaml_lines import Location, YamlDocument, read_yaml
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_SECRET_KEYS = ("token", "private_key")
 _SOURCE_NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
 
 
@@ -39,14 +41,43 @@ class GitSource(StrictModel):
     repositories: dict[str, str]
 
 
+class GitHubApp(StrictModel):
+    """An installation of a GitHub App; reading needs no more than its read permissions."""
+
+    id: int
+    installation_id: int
+    private_key: Secret
+
+
 class GitHubSource(StrictModel):
-    """An organisation on GitHub; read by the settings, pulled by a later release."""
+    """An organisation on GitHub, or the repositories listed of it, with a token or an app."""
 
     type: Literal["github"]
     name: str = Field(pattern=_SOURCE_NAME)
     organization: str | None = None
-    repositories: list[str] = []
-    token: str | None = Field(default=None, repr=False)
+    repositories: list[Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")]] = []
+    token: Secret | None = None
+    app: GitHubApp | None = None
+    # A GitHub Enterprise Server has its own, like https://ghe.example.com/api/v3.
+    base_url: str = Field(
+        default_factory=lambda: os.environ.get("GITHUB_API_URL") or "https://api.github.com", pattern=r"^https?://.+"
+    )
+    incident_labels: list[str] = ["incident"]
+    # Nothing that was made before this day is asked for.
+    since: date | None = None
+    # Jobs cost one request a run; what is left over comes with later pulls, newest first.
+    jobs_per_pull: int = Field(default=2000, ge=0)
+    # A longer pause than this ends the pull, which goes on with the next one.
+    max_wait_seconds: float = Field(default=60, ge=0)
+    workers: int = Field(default=4, ge=1, le=10)
+
+    @model_validator(mode="after")
+    def _says_what_and_who(self) -> GitHubSource:
+        if self.organization is None and not self.repositories:
+            raise ValueError("give organization, or repositories")
+        if (self.token is None) == (self.app is None):
+            raise ValueError('give either token or app; a token is written as token: "${GITHUB_TOKEN}"')
+        return self
 
 
 Source = Annotated[FilesSource | GitSource | GitHubSource, Field(discriminator="type")]
@@ -248,7 +279,9 @@ def _expand(document: YamlDocument, value: Any, at: Location) -> Any:
                 )
             return os.environ[name]
 
-        return _VARIABLE.sub(substitute, value)
+        expanded = _VARIABLE.sub(substitute, value)
+        # A secret stays a reference: it is read where it is used, and can be printed nowhere.
+        return value if at and at[-1] in _SECRET_KEYS else expanded
     if isinstance(value, dict):
         return {key: _expand(document, item, (*at, str(key))) for key, item in value.items()}
     if isinstance(value, list):

@@ -363,16 +363,16 @@ def explain(
 @pass_invocation
 def coverage(invocation: Invocation, form: str) -> None:
     """Print what was collected and refused."""
-    from analytics.landing.coverage import collection, quarantined, windows
+    from analytics.landing.coverage import collection, completeness, quarantined, windows
     from reports.listings import coverage_json, coverage_text
     from reports.tables import as_json
 
     settings = invocation.settings()
-    landed = collection(settings), windows(settings), quarantined(settings)
+    landed = collection(settings), windows(settings), quarantined(settings), completeness(settings)
     if form == "json":
         click.echo(as_json(coverage_json(*landed)))
     else:
-        click.echo(coverage_text(*landed, terminal_width()))
+        click.echo(coverage_text(*landed, width=terminal_width()))
 
 
 @main.command()

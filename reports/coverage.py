@@ -29,6 +29,22 @@ class Collected:
 
 
 @dataclass(frozen=True)
+class Complete:
+    """How many records of a quarter landed, of those its source says it has."""
+
+    source: str
+    entity: str
+    quarter: str
+    landed: int
+    expected: int
+
+    @property
+    def share(self) -> float:
+        """Between 0 and 1."""
+        return self.landed / self.expected
+
+
+@dataclass(frozen=True)
 class Refused:
     """One record in quarantine."""
 
@@ -73,6 +89,7 @@ class DataQuality:
     """Everything on the data-quality page."""
 
     collected: list[Collected]
+    completeness: list[Complete]
     refused: list[Refused]
     refused_by_reason: list[tuple[str, str, str, int]]
     undeclared: list[Undeclared]
@@ -108,6 +125,14 @@ def read_data_quality(
                 con,
                 "SELECT source, entity, first_at, last_at, coalesce(items, 0) AS items, "
                 "coalesce(quarantined, 0) AS quarantined, complete FROM collection ORDER BY source, entity",
+            )
+        ],
+        completeness=[
+            Complete(**row)
+            for row in rows(
+                con,
+                "SELECT source, entity, quarter, landed, expected FROM completeness WHERE expected > 0 "
+                "ORDER BY source, entity, quarter",
             )
         ],
         refused=[

@@ -17,7 +17,7 @@ from reports.tables import as_csv, printable, text_table
 
 if TYPE_CHECKING:
     from analytics.delivery.build import BuildSummary
-    from analytics.landing.coverage import Collected, Quarantined, Window
+    from analytics.landing.coverage import Collected, Completeness, Quarantined, Window
     from analytics.landing.pull import PullResult
     from analytics.landing.reprocess import ReprocessResult
     from analytics.metrics.explaining import Explanation
@@ -199,13 +199,17 @@ def _cell(column: str, value: object) -> object:
 
 
 def coverage_json(
-    collected: Iterable[Collected], windows: Iterable[Window], refused: Iterable[Quarantined]
+    collected: Iterable[Collected],
+    windows: Iterable[Window],
+    refused: Iterable[Quarantined],
+    shares: Iterable[Completeness] = (),
 ) -> dict[str, Any]:
     """What was collected per source and entity, what each request brought, and every refused record."""
     return {
         "collected": [asdict(row) for row in collected],
         "windows": [asdict(row) for row in windows],
         "quarantine": [asdict(row) for row in refused],
+        "completeness": [asdict(row) for row in shares],
     }
 
 
@@ -213,6 +217,7 @@ def coverage_text(
     collected: Sequence[Collected],
     windows: Sequence[Window],
     refused: Sequence[Quarantined],
+    shares: Sequence[Completeness] = (),
     width: int | None = None,
     limit: int = 100,
 ) -> str:
@@ -236,6 +241,19 @@ def coverage_text(
     )
     columns = ("source", "entity", ">items", ">quarantined", "first", "last", "complete")
     out = [text_table(rows, columns, width=width), ""]
+    if shares:
+        counted = (
+            (
+                row.source,
+                row.entity,
+                row.quarter,
+                formats.number(row.landed),
+                formats.number(row.expected),
+                _share(row.landed, row.expected),
+            )
+            for row in shares
+        )
+        out += [text_table(counted, ("source", "entity", "quarter", ">landed", ">expected", ">share"), width=width), ""]
     incomplete = [window for window in windows if not window.complete]
     if incomplete:
         out.append("Not complete:")
@@ -255,6 +273,11 @@ def coverage_text(
     return "\n".join(out)
 
 
+def _share(landed: int, expected: int) -> str:
+    """A share that says 100 % only where nothing is missing."""
+    return f"{int(1000 * landed / expected) / 10:.1f} %" if expected else ""
+
+
 def _minute(value: Any) -> str:
     return "" if value is None else str(value)[:16].replace("T", " ")
 
@@ -267,7 +290,7 @@ def pulled_lines(results: Sequence[PullResult], width: int | None = None) -> str
                 result.source,
                 formats.number(result.items),
                 formats.number(result.quarantined),
-                "failed" if result.error is not None else "done",
+                "done" if result.error is None else "failed" if result.resume_at is None else "paused",
             )
             for result in results
         ),

@@ -217,7 +217,8 @@ def _match_tags(con: duckdb.DuckDBPyConnection, catalog: Catalog) -> None:
                    g.origin, g.line
             FROM tags g LEFT JOIN commits c ON c.repository = g.repository AND c.sha = g.sha
             UNION ALL
-            SELECT 'release', repository, tag, sha, published_at, origin, line FROM releases
+            SELECT 'release', r.repository, r.tag, coalesce(r.sha, g.sha), r.published_at, r.origin, r.line
+            FROM releases r LEFT JOIN tags g ON lower(g.repository) = lower(r.repository) AND g.name = r.tag
         ) t
         JOIN tag_match m ON m.kind = t.kind AND m.repository = t.repository AND m.name = t.name
         WHERE t.tagged_at IS NOT NULL

@@ -7,7 +7,7 @@ and is simply run again.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
@@ -34,7 +34,8 @@ from analytics.delivery.service_facts import derive_service
 from analytics.lake.parts import TableParts
 from analytics.lake.tables import clear_table, create_views, scratch, write_table
 from analytics.lake.typed import typed_query
-from analytics.landing.coverage import collection, quarantined
+from analytics.landing.coverage import collection, completeness, quarantined
+from analytics.landing.names import present_names
 from analytics.landing.winners import create_winners, open_landing
 from analytics.settings import Settings
 from analytics.sources.entities import ENTITIES
@@ -61,6 +62,7 @@ def build(settings: Settings) -> BuildSummary:
     rules = Rules(settings.incidents, settings.rework, now, load_overrides(settings.incidents.overrides))
     summary = BuildSummary()
     with open_landing(settings) as con, scratch(settings) as folder:
+        catalog = catalog.under(present_names(con))
         create_calendar(con, settings)
         parts = TableParts(folder)
         landed = {row[0] for row in con.execute("SELECT DISTINCT entity FROM landed_items").fetchall()}
@@ -88,6 +90,7 @@ def build(settings: Settings) -> BuildSummary:
             "service_incidents",
             "unmapped",
             "collection",
+            "completeness",
             "quarantine",
             "snapshot",
         ):
@@ -160,6 +163,8 @@ def _describe(
         parts.add("scope_members", {"scope": scope, "name": name, "subject_kind": kind, "subject": subject})
     for row in collection(settings, con):
         parts.add("collection", {**_fields(row), **_naive(row, "first_at", "last_at")})
+    for share in completeness(settings, con):
+        parts.add("completeness", _fields(share))
     for refused in quarantined(settings, con):
         parts.add("quarantine", _fields(refused))
     for key, value in {
@@ -257,11 +262,23 @@ def _delivery_facts(
         progress.report(STAGE, "services", done, len(catalog.services))
 
 
+def _reported_service(incident: Mapping[str, Any], catalog: Catalog) -> str | None:
+    """The service that a label names (`service:checkout`), else the only one of the repository it was reported in."""
+    for label in incident["labels"] or ():
+        kind, _, name = label.replace("/", ":", 1).partition(":")
+        if kind.strip().casefold() == "service" and name.strip() in catalog.by_name:
+            return str(name.strip())
+    living = catalog.of_repository(incident["repository"]) if incident["repository"] else []
+    return living[0].name if len(living) == 1 else None
+
+
 def _incidents_by_service(con: duckdb.DuckDBPyConnection, catalog: Catalog, rules: Rules) -> dict[str, list[Incident]]:
     """Merged incidents by the services that may have caused them: the named one, and those an explicit link names."""
     cursor = con.execute("SELECT * FROM incidents")
     names = [column[0] for column in cursor.description]
     rows = [dict(zip(names, values, strict=True)) for values in cursor.fetchall()]
+    for row in rows:
+        row["service"] = row["service"] or _reported_service(row, catalog)
     merged = merge_incidents(rows, rules.now)
     wanted = sorted({link.value for i in merged for link in i.links if link.kind == "deployment"})
     found = con.execute(

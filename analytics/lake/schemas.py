@@ -169,6 +169,12 @@ FACT_TABLES = {
             "What each source offered, how much was landed and how much was refused.",
         ),
         Table(
+            "completeness",
+            _columns("source, entity, quarter, landed BIGINT, expected BIGINT"),
+            None,
+            "How many records of each quarter landed, of those that the source says it has.",
+        ),
+        Table(
             "quarantine",
             _columns("source, entity, origin, line BIGINT, reason, json_path, detail, sha256, excerpt"),
             None,

@@ -5,6 +5,7 @@ Source: ingestion.md section 5 (completeness, bad payloads) and metrics.md secti
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from typing import Any
 import duckdb
 
 from analytics.landing.winners import create_winners, open_landing
+from analytics.periods import Quarter
 from analytics.settings import Settings
 from analytics.sources.entities import ENTITIES
 
@@ -47,6 +49,17 @@ class Quarantined:
     detail: str | None
     sha256: str | None
     excerpt: str | None
+
+
+@dataclass(frozen=True)
+class Completeness:
+    """How many records of a quarter landed, and how many its source says it has."""
+
+    source: str
+    entity: str
+    quarter: str
+    landed: int
+    expected: int
 
 
 @dataclass(frozen=True)
@@ -124,6 +137,43 @@ def quarantined(settings: Settings, con: duckdb.DuckDBPyConnection | None = None
     return sorted(listed, key=lambda row: (row.source, row.entity, row.origin, row.line, row.reason))
 
 
+def completeness(settings: Settings, con: duckdb.DuckDBPyConnection | None = None) -> list[Completeness]:
+    """How much of each quarter is landed, for the lists whose length their source tells.
+
+    A record that is missing from a window is missing from every quarter which the window touches, since nobody knows
+    its time. Source: ingestion.md section 5 (completeness).
+    """
+    calendar = settings.calendar
+    now = settings.now()
+    landed: Counter[tuple[str, str, Quarter]] = Counter()
+    expected: Counter[tuple[str, str, Quarter]] = Counter()
+    with _opened(settings, con) as con:
+        lists = "(SELECT DISTINCT source, entity FROM landed_pages WHERE total_count IS NOT NULL)"
+        days = con.execute(
+            "SELECT source, entity, date_trunc('hour', occurred_at), count(DISTINCT CASE WHEN entity = 'pipeline_runs' "
+            "THEN json_extract_string(key, '$[1]') ELSE key END) "
+            f"FROM landed_items SEMI JOIN {lists} USING (source, entity) WHERE occurred_at IS NOT NULL GROUP BY ALL"
+        ).fetchall()
+        short = con.execute(
+            "SELECT source, entity, window_start, window_end, total - landed FROM told WHERE landed < total"
+        ).fetchall()
+    for source, entity, hour, records in days:
+        landed[source, entity, calendar.quarter_of(_aware(hour))] += records
+    expected.update(landed)
+    first = min((quarter for _, _, quarter in landed), default=calendar.quarter_of(now))
+    for source, entity, start, end, missing in short:
+        touched = calendar.quarters_between(
+            max(first, calendar.quarter_of(_aware(start))) if start else first,
+            calendar.quarter_of(min(now, _aware(end)) if end else now),
+        )
+        for quarter in touched:
+            expected[source, entity, quarter] += missing
+    return [
+        Completeness(source, entity, str(quarter), landed[source, entity, quarter], records)
+        for (source, entity, quarter), records in sorted(expected.items())
+    ]
+
+
 @contextmanager
 def _opened(settings: Settings, con: duckdb.DuckDBPyConnection | None) -> Iterator[duckdb.DuckDBPyConnection]:
     with nullcontext(con) if con is not None else open_landing(settings) as opened:
@@ -179,6 +229,26 @@ def _create_views(con: duckdb.DuckDBPyConnection) -> None:
         WHERE quarantine.line > 0 OR offered.source IS NOT NULL
         """
     )
+    # What a source said that a span of time holds, against the distinct records landed of it; runs have attempts.
+    con.execute(
+        """
+        CREATE OR REPLACE VIEW told AS
+        SELECT page.source, page.entity, page.request_key, page.window_start, page.window_end,
+               max(page.total) AS total,
+               count(DISTINCT CASE WHEN page.entity = 'pipeline_runs' THEN json_extract_string(item.key, '$[1]')
+                                   ELSE item.key END) AS landed
+        FROM (
+            SELECT source, entity, request_key, window_start, window_end, arg_max(total_count, page_id) AS total
+            FROM landed_pages WHERE total_count IS NOT NULL
+            GROUP BY ALL
+        ) AS page
+        LEFT JOIN landed_items AS item
+            ON item.source = page.source AND item.entity = page.entity AND item.origin = page.request_key
+            AND (page.window_start IS NULL OR item.occurred_at >= page.window_start)
+            AND (page.window_end IS NULL OR item.occurred_at <= page.window_end)
+        GROUP BY ALL
+        """
+    )
     con.execute(
         """
         CREATE OR REPLACE VIEW windows AS
@@ -187,7 +257,7 @@ def _create_views(con: duckdb.DuckDBPyConnection) -> None:
                read.first_fetched_at, read.last_fetched_at,
                unfinished.source IS NULL AND whole.source IS NULL
                    AND coalesce(json_extract_string(cursors.value, '$.complete'), 'true') = 'true'
-                   AND (read.total_count IS NULL OR coalesce(counted.keys, 0) >= read.total_count) AS complete
+                   AND short.source IS NULL AS complete
         FROM offered
         LEFT JOIN newest USING (source, entity, request_key)
         LEFT JOIN unfinished USING (source, entity, request_key)
@@ -202,13 +272,8 @@ def _create_views(con: duckdb.DuckDBPyConnection) -> None:
             FROM landed_pages GROUP BY ALL
         ) AS read ON read.source = newest.source AND read.entity = newest.entity
             AND read.request_key = newest.request_key AND read.generation = newest.generation
-        LEFT JOIN (
-            SELECT item.source, item.entity, item.origin AS request_key, count(DISTINCT hash(item.key)) AS keys
-            FROM landed_items AS item
-            SEMI JOIN (SELECT source, entity, request_key FROM landed_pages WHERE total_count IS NOT NULL) AS told
-                ON told.source = item.source AND told.entity = item.entity AND told.request_key = item.origin
-            GROUP BY ALL
-        ) AS counted USING (source, entity, request_key)
+        LEFT JOIN (SELECT DISTINCT source, entity, request_key FROM told WHERE landed < total) AS short
+            USING (source, entity, request_key)
         """
     )
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
 from analytics.landing.judge import Fault, judge_for
-from analytics.sources.port import Page, Refusal
+from analytics.sources.port import Page, RawRecord, Refusal
 
 EXCERPT_BYTES = 2048
 # A refused record up to this size is kept whole, for a later version to judge again.
@@ -28,30 +29,44 @@ class Refused:
 
 
 @dataclass
-class JudgedPage:
-    """A page whose records were judged: `lines` and `payloads` may land, the rest is refused."""
+class JudgedPart:
+    """A page's records of one entity: `lines` and `payloads` may land, the rest is refused."""
 
-    page: Page
+    entity: str
     lines: list[int] = field(default_factory=list)
     payloads: list[bytes] = field(default_factory=list)
     refused: list[Refused] = field(default_factory=list)
 
 
+@dataclass
+class JudgedPage:
+    """A page whose records were judged; the first part is of the page's own entity."""
+
+    page: Page
+    parts: list[JudgedPart]
+
+
 def judge_page(page: Page) -> JudgedPage:
     """Judge every record of a page; needs no store, so that it can run beside the writing of the page before."""
-    judged = JudgedPage(page, refused=[_refusal(refusal) for refusal in page.refusals])
-    if not page.records:
-        return judged
-    judge = judge_for(page.entity)
-    take_line, take_payload = judged.lines.append, judged.payloads.append
-    for record in page.records:
+    own = _judge(page.entity, page.records)
+    own.refused[:0] = [_refusal(refusal) for refusal in page.refusals]
+    return JudgedPage(page, [own, *(_judge(entity, records) for entity, records in page.others.items())])
+
+
+def _judge(entity: str, records: Sequence[RawRecord]) -> JudgedPart:
+    part = JudgedPart(entity)
+    if not records:
+        return part
+    judge = judge_for(entity)
+    take_line, take_payload = part.lines.append, part.payloads.append
+    for record in records:
         fault = judge(record.payload)
         if fault is None:
             take_line(record.line)
             take_payload(record.payload)
         else:
-            judged.refused.append(refused(record.line, fault, record.payload))
-    return judged
+            part.refused.append(refused(record.line, fault, record.payload))
+    return part
 
 
 def refused(line: int, fault: Fault, payload: bytes) -> Refused:

@@ -6,25 +6,31 @@ One source that fails stops no other; a pull that was ended goes on behind the l
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import datetime
+from threading import Lock
 
 import duckdb
 
 from analytics import progress
-from analytics.catalog import Catalog, load_catalog
-from analytics.errors import QuarterdeckError, SourceError, UsageError
+from analytics.errors import PausedError, QuarterdeckError, SourceError, UsageError
 from analytics.landing.pages import judge_page
+from analytics.landing.providers import deploy_workflows, provider_of
 from analytics.landing.reprocess import reprocess
 from analytics.landing.store import Landed, LandingStore
-from analytics.settings import FilesSource, GitSource, Settings, Source
-from analytics.sources.files import FilesProvider
-from analytics.sources.port import Provider
+from analytics.landing.wanted import wanted
+from analytics.settings import Settings, Source
+from analytics.sources.port import Cursor, Page, Provider, Refreshing
 
-__all__ = ["PullResult", "pull", "reprocess"]
+__all__ = ["PullResult", "provider_of", "pull", "reprocess"]
 
 STAGE = "pull"
+# Attempts first: their jobs are read afterwards.
+_REFRESH_ORDER = ("pipeline_runs", "deployments", "pipeline_jobs")
+# Entities of which a record that was never read is missing from the numbers.
+_READ_ONCE = ("pipeline_jobs",)
 _logger = logging.getLogger(__name__)
 
 
@@ -38,6 +44,8 @@ class PullResult:
     quarantined: int = 0
     requests: int = 0
     error: str | None = None
+    # When the source may be asked again, where it asked for a pause; what is missing comes with the next pull.
+    resume_at: datetime | None = None
 
     @property
     def ok(self) -> bool:
@@ -74,55 +82,10 @@ def _pull_source(settings: Settings, source: Source) -> PullResult:
     try:
         provider = provider_of(settings, source)
         with LandingStore.open(settings, source.name) as store:
-            return _pull_provider(provider, store, source.type)
+            return _pull_provider(provider, store, source.type, deploy_workflows(settings, source))
     except (QuarterdeckError, OSError, duckdb.Error) as error:
         _logger.error("source %s failed: %s", source.name, error)
         return PullResult(source.name, source.type, error=str(error))
-
-
-def provider_of(settings: Settings, source: Source) -> Provider:
-    """The provider behind a configured source; raises SourceError for a type that this version does not pull."""
-    if isinstance(source, FilesSource):
-        return FilesProvider(source.name, source.path)
-    if isinstance(source, GitSource):
-        from analytics.sources.git import GitProvider
-
-        catalog = load_catalog(settings.catalog if isinstance(settings.catalog, list) else [settings.catalog])
-        return GitProvider(
-            source.name,
-            source.repositories,
-            clones_dir=settings.storage / "clones" / source.name,
-            watched_paths=_runbooks(source, catalog),
-            path_filtered=_path_filtered(source, catalog),
-        )
-    raise SourceError(
-        f"sources of type {source.type} are not pulled by this version",
-        where=source.name,
-        fix="Pull files and git; export the rest as feed files.",
-    )
-
-
-def _runbooks(source: GitSource, catalog: Catalog) -> dict[str, list[str]]:
-    """The runbook paths of the services that live in each repository."""
-    watched: dict[str, list[str]] = {}
-    for repository in source.repositories:
-        paths: set[str] = set()
-        for service in catalog.of_repository(repository):
-            paths.update(service.runbooks)
-            if service.rollback.runbook:
-                paths.add(service.rollback.runbook)
-        if paths:
-            watched[repository] = sorted(paths)
-    return watched
-
-
-def _path_filtered(source: GitSource, catalog: Catalog) -> list[str]:
-    """The repositories of which a service owns only some paths, so that commits need their files."""
-    return [
-        repository
-        for repository in source.repositories
-        if any(service.paths for service in catalog.of_repository(repository))
-    ]
 
 
 @dataclass
@@ -135,44 +98,143 @@ class _Tally:
         self.quarantined += landed.quarantined
 
 
-def _pull_provider(provider: Provider, store: LandingStore, kind: str) -> PullResult:
-    requests = provider.discover().requests
-    store.offer(requests)
-    todo = [(entity, key) for entity, keys in sorted(requests.items()) for key in keys]
-    whole = _Tally()
-    errors: list[str] = []
-    failed: list[tuple[str, str]] = []
-    for number, (entity, key) in enumerate(todo):
-        progress.report(STAGE, f"{provider.name}: {key}", number, len(todo))
-        tally = _Tally()
+class _Pulling:
+    """One source being pulled: what landed so far, what failed, and whether the source asked for a pause."""
+
+    def __init__(self, provider: Provider, store: LandingStore) -> None:
+        self.provider = provider
+        self.store = store
+        self.tally = _Tally()
+        self.errors: list[str] = []
+        self.failed: list[tuple[str, str]] = []
+        self.pause: PausedError | None = None
+        # The store has one connection; requests that are read side by side take turns with it.
+        self.turn = Lock()
+
+    def read(self, entity: str, key: str) -> None:
+        """Land what is new of one request; its failure is noted and stops no other."""
+        if self.pause is not None:
+            self.failed.append((entity, key))
+            return
+        before = self.tally.items, self.tally.quarantined
         try:
-            _pull_request(provider, store, entity, key, tally)
+            with self.turn:
+                cursor = self.store.cursor(entity, key)
+            if self.provider.capabilities().workers > 1:
+                self.land(self.provider.changes(entity, key, cursor))
+            else:
+                self._read_ahead(entity, key, cursor)
         except SourceError as error:
-            # One bad repository or file of a source stops no other.
-            _logger.error("%s: %s: %s", provider.name, key, error)
-            errors.append(str(error))
-            failed.append((entity, key))
-        if tally.items or tally.quarantined:
-            _logger.info("%s: %s: %d items, %d refused", provider.name, key, tally.items, tally.quarantined)
-        whole.items += tally.items
-        whole.quarantined += tally.quarantined
-    store.finish(failed)
-    said = f"{provider.name}: {whole.items:,} new items, {whole.quarantined:,} refused"
-    progress.report(STAGE, said, len(todo), len(todo))
-    return PullResult(provider.name, kind, whole.items, whole.quarantined, len(todo), "\n".join(errors) or None)
+            self.failed.append((entity, key))
+            self._note(f"{self.provider.name}: {key}", error)
+        items, quarantined = self.tally.items - before[0], self.tally.quarantined - before[1]
+        if items or quarantined:
+            _logger.info("%s: %s of %s: %d items, %d refused", self.provider.name, entity, key, items, quarantined)
 
+    def land(self, pages: Iterator[Page]) -> None:
+        """Land pages one by one."""
+        for page in pages:
+            judged = judge_page(page)
+            with self.turn:
+                self.tally.add(self.store.write(judged))
 
-def _pull_request(provider: Provider, store: LandingStore, entity: str, key: str, tally: _Tally) -> None:
-    """Land the pages of one request; while one page is written, the next is read and judged."""
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="landing") as writer:
-        writing: Future[Landed] | None = None
-        try:
-            for page in provider.changes(entity, key, store.cursor(entity, key)):
-                judged = judge_page(page)
+    def refresh(self, entity: str, first_workflows: Collection[str]) -> None:
+        """Read again what is not settled yet, and what no list shows."""
+        assert isinstance(self.provider, Refreshing)
+        found = wanted(self.store.con, entity, first_workflows)
+        if not found:
+            return
+        if self.pause is None:
+            try:
+                self.land(self.provider.refresh(entity, found))
+            except SourceError as error:
+                self._note(f"{self.provider.name}: {entity}", error)
+        if entity in _READ_ONCE:
+            # What is still not read is missing: this pull's budget, or a pause, ended before it.
+            self.failed += sorted({(entity, want.request_key) for want in wanted(self.store.con, entity)})
+
+    def _note(self, where: str, error: SourceError) -> None:
+        if isinstance(error, PausedError):
+            if self.pause is None:
+                self.pause = error
+                self.errors.append(str(error))
+            return
+        # One bad repository or file of a source stops no other.
+        _logger.error("%s: %s", where, error)
+        self.errors.append(str(error))
+
+    def _read_ahead(self, entity: str, key: str, cursor: Cursor | None) -> None:
+        """While one page is written, the next is read and judged."""
+        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="landing") as writer:
+            writing: Future[Landed] | None = None
+            try:
+                for page in self.provider.changes(entity, key, cursor):
+                    judged = judge_page(page)
+                    if writing is not None:
+                        self.tally.add(writing.result())
+                        progress.report(STAGE, f"{self.provider.name}: {key}: {self.tally.items:,} items")
+                    writing = writer.submit(self.store.write, judged)
+            finally:
                 if writing is not None:
-                    tally.add(writing.result())
-                    progress.report(STAGE, f"{provider.name}: {key}: {tally.items:,} items")
-                writing = writer.submit(store.write, judged)
-        finally:
-            if writing is not None:
-                tally.add(writing.result())
+                    self.tally.add(writing.result())
+
+
+def _pull_provider(
+    provider: Provider, store: LandingStore, kind: str, first_workflows: Collection[str] = ()
+) -> PullResult:
+    collected = provider.discover()
+    requests = collected.requests
+    store.offer(requests, collected.names)
+    capabilities = provider.capabilities()
+    pulling = _Pulling(provider, store)
+    # All entities of one request key together: side by side are repositories, not the lists of one repository.
+    by_key: dict[str, list[str]] = {}
+    for entity, keys in sorted(requests.items()):
+        for key in keys:
+            by_key.setdefault(key, []).append(entity)
+    if capabilities.workers == 1:
+        todo = [(entity, key) for entity, keys in sorted(requests.items()) for key in keys]
+        for number, (entity, key) in enumerate(todo):
+            progress.report(STAGE, f"{provider.name}: {key}", number, len(todo))
+            pulling.read(entity, key)
+    else:
+        _side_by_side(pulling, by_key, collected.names, capabilities.workers)
+    for entity in _REFRESH_ORDER:
+        if entity in capabilities.refresh:
+            pulling.refresh(entity, first_workflows)
+    store.finish(sorted(set(pulling.failed)))
+    asked = sum(map(len, requests.values()))
+    tally = pulling.tally
+    progress.report(STAGE, f"{provider.name}: {tally.items:,} new items, {tally.quarantined:,} refused", asked, asked)
+    return PullResult(
+        provider.name,
+        kind,
+        tally.items,
+        tally.quarantined,
+        asked,
+        "\n".join(pulling.errors) or None,
+        pulling.pause.resume_at if pulling.pause else None,
+    )
+
+
+def _side_by_side(
+    pulling: _Pulling, by_key: Mapping[str, Sequence[str]], names: Mapping[str, str], workers: int
+) -> None:
+    """Read several repositories at a time."""
+
+    def read_all(key: str) -> None:
+        for entity in by_key[key]:
+            progress.report(STAGE, f"{pulling.provider.name}: {entity} of {names.get(key, key)}", done, len(by_key))
+            pulling.read(entity, key)
+
+    done = 0
+    with ThreadPoolExecutor(max_workers=workers, thread_name_prefix="pulling") as pool:
+        reading = [pool.submit(read_all, key) for key in by_key]
+        try:
+            for future in reading:
+                future.result()
+                done += 1
+        except BaseException:
+            for future in reading:
+                future.cancel()
+            raise

@@ -13,7 +13,7 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -31,8 +31,10 @@ from analytics.landing.schema import check_version, create_tables, landing_path
 from analytics.landing.waiting import DEADLINE_SECONDS, wait_for_file
 from analytics.settings import Settings
 from analytics.sources.entities import ENTITIES
-from analytics.sources.port import Page
+from analytics.sources.port import Page, TimeWindow
 
+# An observed page's records are numbered behind those of all pages before it.
+LINES_OF_A_PAGE = 10_000
 _WORK_PREFIX = "landing-"
 # A running pull changes its folder with every page, so that one untouched for a day belongs to a pull that was killed.
 _LEFT_OVER_SECONDS = 24 * 3600
@@ -46,6 +48,14 @@ _REFUSED = {
     "excerpt": pl.String,
     "payload": pl.String,
 }
+
+
+# Only what differs from the newest version that this request landed of the same key.
+_CHANGED = (
+    "ANTI JOIN (SELECT key, arg_max(version, line) AS version FROM items SEMI JOIN arriving USING (key) "
+    "WHERE entity = $entity AND origin = $origin GROUP BY key) AS known "
+    "ON known.key = arriving.key AND known.version = hash(arriving.payload)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +117,15 @@ class LandingStore:
         ).fetchone()
         return dict(json.loads(row[0])) if row else None
 
-    def offer(self, requests: Mapping[str, Sequence[str]]) -> None:
-        """Note what the source offers now; an entity with a file, even an empty one, is collected from here on."""
+    def offer(self, requests: Mapping[str, Sequence[str]], names: Mapping[str, str] | None = None) -> None:
+        """Note what the source offers now; an entity with a file, even an empty one, is collected from here on.
+
+        `names` gives the repository behind a request whose key is an id: a repository that was renamed keeps its
+        history, under the name it has now.
+        """
         with self.transaction():
+            if names:
+                self._note_names(names)
             for entity in sorted(set(requests) & set(ENTITIES)):
                 known = self.con.execute("SELECT 1 FROM collected WHERE entity = ?", [entity]).fetchone()
                 if known:
@@ -125,9 +141,20 @@ class LandingStore:
         with self.transaction():
             self._note("unfinished", failed)
 
-    def _note(self, key: str, requests: Sequence[tuple[str, str]]) -> None:
+    def _note_names(self, names: Mapping[str, str]) -> None:
+        before = self._noted("names", {})
+        former = [tuple(entry) for entry in self._noted("former_names", [])]
+        former += [(key, before[key]) for key, name in names.items() if before.get(key, name) != name]
+        self._note("names", {**before, **names})
+        self._note("former_names", sorted(set(former)))
+
+    def _noted(self, key: str, otherwise: Any) -> Any:
+        row = self.con.execute("SELECT value FROM meta WHERE key = ?", [key]).fetchone()
+        return json.loads(row[0]) if row else otherwise
+
+    def _note(self, key: str, value: Any) -> None:
         self.con.execute("DELETE FROM meta WHERE key = ?", [key])
-        self.con.execute("INSERT INTO meta VALUES (?, ?)", [key, json.dumps(requests)])
+        self.con.execute("INSERT INTO meta VALUES (?, ?)", [key, json.dumps(value)])
 
     def land(self, page: Page) -> Landed:
         """Judge a page and write it."""
@@ -140,19 +167,27 @@ class LandingStore:
         """
         page = judged.page
         try:
-            refusals = judged.refused + self.arrive(page.entity, judged.lines, judged.payloads)
+            items = quarantined = 0
             with self.transaction():
                 self._last_page_id += 1
-                items = self._insert_items(page) if judged.lines else 0
-                self._insert_quarantine(page, refusals)
-                self._insert_page(page, items, len(refusals))
+                # What was observed later wins over what was observed before in the same second.
+                behind = self._last_page_id * LINES_OF_A_PAGE if page.observed else 0
+                for part in judged.parts:
+                    lines = [behind + line for line in part.lines]
+                    refusals = [
+                        replace(one, line=behind + one.line) if one.line else one for one in part.refused
+                    ] + self.arrive(part.entity, lines, part.payloads)
+                    items += self._insert_items(page, part.entity) if part.lines else 0
+                    self._insert_quarantine(page, part.entity, refusals)
+                    quarantined += len(refusals)
+                self._insert_page(page, items, quarantined)
         except duckdb.Error as error:
             raise LandingError(
                 f"{page.entity} could not be landed: {error}",
                 where=page.request_key,
                 fix="Check the free space and `engine` in the settings; the next pull goes on behind the last page.",
             ) from error
-        return Landed(items, len(refusals))
+        return Landed(items, quarantined)
 
     def arrive(self, entity: str, lines: list[int], payloads: list[bytes]) -> list[Refused]:
         """Read keys and times of payloads into the temporary table `arriving`; give back what cannot be read."""
@@ -183,12 +218,13 @@ class LandingStore:
             self.con.execute("DELETE FROM arriving WHERE NOT is_read")
         return unread
 
-    def _insert_items(self, page: Page) -> int:
+    def _insert_items(self, page: Page, entity: str) -> int:
+        changed = _CHANGED if page.observed else ""
         (inserted,) = self.con.execute(
             "INSERT INTO items SELECT $entity, key, updated_at, occurred_at, $origin, $generation, line, $page_id, "
-            "hash(payload), payload FROM arriving",
+            f"hash(payload), payload FROM arriving {changed}",
             {
-                "entity": page.entity,
+                "entity": entity,
                 "origin": page.request_key,
                 "generation": page.generation,
                 "page_id": self._last_page_id,
@@ -196,8 +232,10 @@ class LandingStore:
         ).fetchall()[0]
         return int(inserted)
 
-    def _insert_quarantine(self, page: Page, refusals: list[Refused]) -> None:
-        here = {"entity": page.entity, "origin": page.request_key}
+    def _insert_quarantine(self, page: Page, entity: str, refusals: list[Refused]) -> None:
+        here = {"entity": entity, "origin": page.request_key}
+        if page.observed and refusals:
+            refusals = self._newly_refused(here, refusals)
         # A refusal of the whole file ends with the next page that says otherwise.
         self.con.execute("DELETE FROM quarantine WHERE entity = $entity AND origin = $origin AND line = 0", here)
         if page.forget_refusals_after_line is not None:
@@ -216,9 +254,18 @@ class LandingStore:
                 {**here, "generation": page.generation, "page_id": self._last_page_id},
             )
 
+    def _newly_refused(self, here: dict[str, str], refusals: list[Refused]) -> list[Refused]:
+        """Those that do not stand in quarantine already: what an API shows is looked at again and again."""
+        found = self.con.execute(
+            "SELECT sha256 FROM quarantine WHERE entity = $entity AND origin = $origin AND line > 0", here
+        ).fetchall()
+        known = {digest for (digest,) in found}
+        return [refusal for refusal in refusals if refusal.line == 0 or refusal.sha256 not in known]
+
     def _insert_page(self, page: Page, items: int, quarantined: int) -> None:
+        window, answered = page.window or TimeWindow(), page.answered
         self.con.execute(
-            "INSERT INTO pages VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            f"INSERT INTO pages VALUES ({', '.join('?' * 17)})",
             [
                 self._last_page_id,
                 page.entity,
@@ -231,8 +278,16 @@ class LandingStore:
                 items,
                 quarantined,
                 page.total_count,
+                window.start.astimezone(UTC).replace(tzinfo=None) if window.start else None,
+                window.end.astimezone(UTC).replace(tzinfo=None) if window.end else None,
+                answered.kind if answered else None,
+                answered.request if answered else None,
+                answered.next_url if answered else None,
+                answered.body if answered else None,
             ],
         )
+        if page.cursor is None:
+            return
         request = [page.entity, page.request_key]
         self.con.execute("DELETE FROM cursors WHERE entity = ? AND request_key = ?", request)
         self.con.execute(

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 import duckdb
 
 from analytics import engine
+from analytics.landing.names import create_former_names, under_present_names
 from analytics.landing.schema import TABLES, check_version, landing_path
 from analytics.landing.waiting import DEADLINE_SECONDS, wait_for_file
 from analytics.settings import Settings
@@ -52,21 +53,30 @@ def open_landing(settings: Settings, deadline_seconds: float = DEADLINE_SECONDS)
                 attached.append((source.name, catalog))
             else:
                 con.execute(f"DETACH {catalog}")
+        renamed = create_former_names(con, attached)
         for table, columns in TABLES.items():
-            con.execute(f"CREATE VIEW landed_{table} AS {_over_sources(table, columns, attached)}")
+            con.execute(f"CREATE VIEW landed_{table} AS {_over_sources(table, columns, attached, renamed)}")
         yield con
 
 
-def _over_sources(table: str, columns: str, attached: list[tuple[str, str]]) -> str:
+def _over_sources(table: str, columns: str, attached: list[tuple[str, str]], renamed: set[str]) -> str:
     place = ", CAST(0 AS BIGINT) AS place" if table == "items" else ""
     nothing = ", ".join(
         f"CAST(NULL AS {kind}) AS {name}" for name, kind in (column.split(" ") for column in columns.split(", "))
     )
     parts = [f"SELECT CAST(NULL AS VARCHAR) AS source, {nothing}{place} WHERE false"]
     for number, (source, catalog) in enumerate(attached):
-        place = f", ({number} * {2**_ROW_BITS} + rowid) AS place" if table == "items" else ""
         # Names of sources are letters, digits, - and _ (settings).
-        parts.append(f"SELECT '{source}' AS source, *{place} FROM {catalog}.{table}")
+        if table != "items":
+            parts.append(f"SELECT '{source}' AS source, * FROM {catalog}.{table}")
+        elif source in renamed:
+            place = f"({number} * {2**_ROW_BITS} + row) AS place"
+            parts.append(
+                f"SELECT '{source}' AS source, * EXCLUDE (row), {place} FROM {under_present_names(source, catalog)}"
+            )
+        else:
+            place = f"({number} * {2**_ROW_BITS} + rowid) AS place"
+            parts.append(f"SELECT '{source}' AS source, *, {place} FROM {catalog}.{table}")
     return " UNION ALL ".join(parts)
 
 

@@ -124,6 +124,8 @@ class Deployment(Record, frozen=True, kw_only=True):
 class Incident(Record, frozen=True, kw_only=True):
     incident_id: Id
     service: str | None = None
+    # Where it was reported; a repository with one service tells whose incident it is.
+    repository: str | None = None
     title: str | None = None
     severity: str | None = None
     labels: list[str] | None = None
@@ -228,7 +230,8 @@ class Tag(Record, frozen=True, kw_only=True):
 class Release(Record, frozen=True, kw_only=True):
     repository: Text
     tag: Text
-    sha: Sha
+    # Where a source tells the tag alone, the tag's commit is meant.
+    sha: Sha | None = None
     published_at: Moment
     name: str | None = None
 

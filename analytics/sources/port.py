@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from datetime import datetime
+from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
@@ -38,6 +39,36 @@ class Refusal:
     sha256: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What an API answered behind a page, kept so that its records can be made again without asking.
+
+    `kind` names how the body is translated; `request` and `body` hold no secret.
+    """
+
+    kind: str
+    request: str
+    body: str
+    next_url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TimeWindow:
+    """The span of `occurred_at` (aware, both ends inside) that a page's `total_count` speaks of; None has no end."""
+
+    start: datetime | None = None
+    end: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A single record to be read again: the request it belongs to and its id there (a run's attempt apart)."""
+
+    request_key: str
+    native_id: str
+    attempt: int | None = None
+
+
 @dataclass(frozen=True)
 class Page:
     """Records that are landed in one transaction together with the cursor that follows them."""
@@ -47,28 +78,40 @@ class Page:
     generation: int
     records: Sequence[RawRecord]
     refusals: Sequence[Refusal]
-    cursor: Cursor
+    # None leaves the request's cursor as it is.
+    cursor: Cursor | None
     status: int | None = None
     etag: str | None = None
     sha256: str | None = None
     total_count: int | None = None
     # Quarantine entries of this request and generation behind this line were provisional: a longer file replaces them.
     forget_refusals_after_line: int | None = None
+    # Records of further entities that came in the same answer (the reviews of a pull request).
+    others: Mapping[str, Sequence[RawRecord]] = field(default_factory=dict)
+    answered: Answered | None = None
+    window: TimeWindow | None = None
+    # What an API shows is looked at again and again: a record that is as it was when last landed is not landed again.
+    observed: bool = False
 
 
 @dataclass(frozen=True)
 class Capabilities:
-    """What a provider can give: its entities, and whether it can read single records again by id."""
+    """What a provider can give: its entities, those it can read again by id, and requests it answers side by side."""
 
     entities: frozenset[str]
-    refresh: bool = False
+    refresh: frozenset[str] = frozenset()
+    workers: int = 1
 
 
 @dataclass(frozen=True)
 class Collected:
-    """Entities that a provider offers now, even when they hold no record, and the requests (files) behind each."""
+    """Entities that a provider offers now, even when they hold no record, and the requests (files) behind each.
+
+    `names` gives the repository behind a request whose key is an id; a name that changes is followed.
+    """
 
     requests: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    names: Mapping[str, str] = field(default_factory=dict)
 
 
 class Provider(Protocol):
@@ -89,4 +132,13 @@ class Provider(Protocol):
 
     def changes(self, entity: str, request_key: str, cursor: Cursor | None) -> Iterator[Page]:
         """Pages after the cursor (from the beginning when None); an unchanged request yields nothing."""
+        ...
+
+
+@runtime_checkable
+class Refreshing(Protocol):
+    """A provider that can read single records again: those that were not settled, and those no list shows."""
+
+    def refresh(self, entity: str, wanted: Sequence[Wanted]) -> Iterator[Page]:
+        """Pages with the wanted records as they are now; their cursors are those given by `changes`, left alone."""
         ...

@@ -64,7 +64,8 @@ def test_a_bad_value_is_refused_in_words(tmp_path: Path, line: str, said: str) -
 def test_a_missing_environment_variable_is_named_and_a_present_one_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = write(tmp_path, "organization: A\nsources:\n  - {name: g, type: github, token: '${QD_TEST_TOKEN}'}\n")
+    source = "{name: g, type: github, organization: a, token: '${QD_TEST_TOKEN}'}"
+    path = write(tmp_path, f"organization: A\nsources:\n  - {source}\n")
     monkeypatch.delenv("QD_TEST_TOKEN", raising=False)
     assert "QD_TEST_TOKEN is not set" in refusal(path)
     monkeypatch.setenv("QD_TEST_TOKEN", "canary-secret")

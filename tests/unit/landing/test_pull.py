@@ -15,10 +15,9 @@ import pytest
 
 from analytics.catalog import Catalog, DeploymentSelector, RollbackReadiness, Service
 from analytics.errors import LandingError, SourceError, UsageError
-from analytics.landing import pull as pull_module
 from analytics.landing.pull import PullResult, provider_of, pull
 from analytics.landing.store import LandingStore
-from analytics.settings import GitHubSource, GitSource, Settings
+from analytics.settings import GitSource, Settings
 from analytics.sources import feed_pages
 from analytics.sources.files import FilesProvider
 from analytics.sources.port import Cursor, Page
@@ -243,17 +242,6 @@ def test_settings_without_sources_say_so(tmp_path: Path) -> None:
         pull(Settings(organization="Acme", storage=tmp_path))
 
 
-def test_github_is_refused_by_this_version_in_words(workspace: Workspace) -> None:
-    github = GitHubSource(type="github", name="github", token="secret-token")
-    settings = workspace.settings.model_copy(update={"sources": [*workspace.settings.sources, github]})
-    workspace.drops.write(NAME, jsonl(deployment(1)))
-    drops, refused = pull(settings)
-    assert (drops.ok, refused.ok) == (True, False)
-    assert refused.error is not None
-    assert "files and git" in refused.error
-    assert "secret-token" not in refused.error
-
-
 def test_git_watches_the_runbooks_and_path_filters_of_the_catalog(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -267,7 +255,7 @@ def test_git_watches_the_runbooks_and_path_filters_of_the_catalog(
         ),
         Service(name="api", repository="acme/api", deploys=DeploymentSelector(releases=True)),
     ]
-    monkeypatch.setattr(pull_module, "load_catalog", lambda paths: Catalog(services))
+    monkeypatch.setattr("analytics.landing.providers.load_catalog", lambda paths: Catalog(services))
     source = GitSource(type="git", name="clones", repositories={"acme/shop": "/shop.git", "acme/api": "/api.git"})
     settings = Settings(organization="Acme", storage=tmp_path, sources=[source])
     seen: dict[str, Any] = {}
@@ -276,7 +264,7 @@ def test_git_watches_the_runbooks_and_path_filters_of_the_catalog(
         def __init__(self, name: str, repositories: object, **more: object) -> None:
             seen.update(more, name=name, repositories=repositories)
 
-    monkeypatch.setattr("analytics.sources.git.GitProvider", Recorder)
+    monkeypatch.setattr("analytics.landing.providers.GitProvider", Recorder)
     provider_of(settings, source)
     assert seen == {
         "name": "clones",

@@ -35,7 +35,7 @@ def rate(k: int, n: int, quarter: str = "2026-Q3", metric: str = "change_fail_ra
 
 def quality(shares: Sequence[Share] = (), refused: int = 0) -> DataQuality:
     collected = [Collected("drops", "deployments", None, None, 990, refused, True)]
-    return DataQuality(collected, [], [], [], list(shares), [], [], [])
+    return DataQuality(collected, [], [], [], [], list(shares), [], [], [])
 
 
 def points(

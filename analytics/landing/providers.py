@@ -1,0 +1,99 @@
+"""The provider behind each configured source, told what the catalog says about its repositories."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from urllib.parse import quote, urlsplit, urlunsplit
+
+from analytics.catalog import Catalog, load_catalog
+from analytics.settings import FilesSource, GitHubSource, GitSource, Settings, Source
+from analytics.sources.files import FilesProvider
+from analytics.sources.git import GitProvider
+from analytics.sources.port import Provider
+
+
+def provider_of(settings: Settings, source: Source) -> Provider:
+    """The provider of a source; raises SettingsError for a catalog that cannot be read."""
+    if isinstance(source, FilesSource):
+        return FilesProvider(source.name, source.path)
+    if isinstance(source, GitSource):
+        return _git(settings, source.name, source.repositories)
+    return _github(settings, source)
+
+
+def deploy_workflows(settings: Settings, source: Source) -> list[str]:
+    """The workflows that the catalog names as deployments: their jobs are worth the most."""
+    if not isinstance(source, GitHubSource):
+        return []
+    return sorted({service.deploys.workflow for service in _catalog(settings).services if service.deploys.workflow})
+
+
+def _catalog(settings: Settings) -> Catalog:
+    return load_catalog(settings.catalog if isinstance(settings.catalog, list) else [settings.catalog])
+
+
+def _git(settings: Settings, name: str, repositories: Mapping[str, str]) -> GitProvider:
+    catalog = _catalog(settings)
+    return GitProvider(
+        name,
+        repositories,
+        clones_dir=settings.storage / "clones" / name,
+        watched_paths=_runbooks(repositories, catalog),
+        path_filtered=_path_filtered(repositories, catalog),
+    )
+
+
+def _github(settings: Settings, source: GitHubSource) -> Provider:
+    # Imported here: PyGithub takes a third of a second, which no other command should wait for.
+    from analytics.sources.github.client import GitHubClient
+    from analytics.sources.github.credentials import credential_of
+    from analytics.sources.github.limits import Budget
+    from analytics.sources.github.provider import GitHubProvider
+
+    credential = credential_of(source)
+    client = GitHubClient(credential, source.base_url, Budget(max_wait_seconds=source.max_wait_seconds))
+
+    def git_of(addresses: Mapping[str, str]) -> GitProvider:
+        token = credential.git_token()
+        return _git(settings, source.name, {name: _with_token(url, token) for name, url in addresses.items()})
+
+    return GitHubProvider(
+        source.name,
+        client,
+        organization=source.organization,
+        repositories=source.repositories,
+        git_of=git_of,
+        incident_labels=source.incident_labels,
+        since=source.since,
+        jobs_per_pull=source.jobs_per_pull,
+        workers=source.workers,
+    )
+
+
+def _with_token(url: str, token: str) -> str:
+    """An address through which git may read; it travels in git's environment and is scrubbed from all it says."""
+    parts = urlsplit(url)
+    if parts.scheme != "https":
+        return url
+    return urlunsplit(parts._replace(netloc=f"x-access-token:{quote(token, safe='')}@{parts.netloc}"))
+
+
+def _runbooks(repositories: Iterable[str], catalog: Catalog) -> dict[str, list[str]]:
+    """The runbook paths of the services that live in each repository."""
+    watched: dict[str, list[str]] = {}
+    for repository in repositories:
+        paths: set[str] = set()
+        for service in catalog.of_repository(repository):
+            paths.update(service.runbooks)
+            if service.rollback.runbook:
+                paths.add(service.rollback.runbook)
+        if paths:
+            watched[repository] = sorted(paths)
+    return watched
+
+
+def _path_filtered(repositories: Iterable[str], catalog: Catalog) -> list[str]:
+    """The repositories of which a service owns only some paths, so that commits need their files."""
+    return [
+        repository for repository in repositories if any(service.paths for service in catalog.of_repository(repository))
+    ]

@@ -1,0 +1,268 @@
+"""GitHub's items as records of the house, from the whole body of an answer, so that they can be made again later.
+
+Nothing here judges: an item that lacks its core gives a record that lacks it, which the landing then refuses with the
+reason. No JSON value makes a function raise, and none is lost. Source: contract.md section 4, ingestion.md section 4.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgspec
+
+Record = dict[str, Any]
+Found = tuple[str, int, Record, Any]
+
+_RUN_ADDRESS = re.compile(r"/actions/runs/([0-9]{1,19})")
+_WORKFLOWS = ".github/workflows/"
+
+
+def translate(kind: str, body: str, repository: str) -> Iterator[Found]:
+    """Entity, place in the list, record and raw item of everything that an answer of this kind holds.
+
+    Kinds: runs, run, jobs, pull_requests, deployments, deployments_by_id, issues, releases. Raises ValueError for a
+    body that is no JSON; the client refused those before.
+    """
+    for index, item in enumerate(_items(kind, msgspec.json.decode(body))):
+        for entity, record in _TRANSLATORS[kind](_mapping(item), repository):
+            yield entity, index, {name: value for name, value in record.items() if value is not None}, item
+
+
+def _items(kind: str, body: Any) -> list[Any]:
+    found: Any
+    if kind == "run":
+        return [body]
+    if kind in ("issues", "releases"):
+        found = body
+    elif kind in ("runs", "jobs"):
+        found = _mapping(body).get("workflow_runs" if kind == "runs" else "jobs")
+    elif kind == "deployments_by_id":
+        found = _at(body, "data", "nodes")
+    else:
+        field = "pullRequests" if kind == "pull_requests" else "deployments"
+        found = _at(body, "data", "node", field, "nodes")
+    return [item for item in found if item is not None] if isinstance(found, list) else []
+
+
+def pipeline_run(raw: Record, repository: str) -> Record:
+    """An attempt of a workflow run; GitHub tells its end only as the time of its last change."""
+    status = raw.get("status")
+    path = raw.get("path")
+    workflow = path.split("@", 1)[0].removeprefix(_WORKFLOWS) if isinstance(path, str) and path else raw.get("name")
+    referenced = raw.get("referenced_workflows")
+    return {
+        "repository": repository,
+        "run_id": raw.get("id"),
+        # Runs from before attempts were counted have one.
+        "attempt": raw.get("run_attempt", 1),
+        "workflow": workflow,
+        "event": raw.get("event"),
+        "head_sha": raw.get("head_sha"),
+        "head_branch": raw.get("head_branch"),
+        "status": status,
+        "conclusion": raw.get("conclusion"),
+        "created_at": raw.get("created_at"),
+        "started_at": raw.get("run_started_at"),
+        "completed_at": raw.get("updated_at") if status == "completed" else None,
+        "actor": _at(raw, "triggering_actor", "login") or _at(raw, "actor", "login"),
+        "referenced_workflows": [_at(one, "path") for one in referenced] if isinstance(referenced, list) else None,
+        "updated_at": raw.get("updated_at"),
+    }
+
+
+def pipeline_job(raw: Record, repository: str) -> Record:
+    """A job of an attempt; "re-run failed jobs" shows passed jobs again with the times they had."""
+    return {
+        "repository": repository,
+        "run_id": raw.get("run_id"),
+        "attempt": raw.get("run_attempt", 1),
+        "job_id": raw.get("id"),
+        "name": raw.get("name"),
+        "status": raw.get("status"),
+        "conclusion": raw.get("conclusion"),
+        "created_at": raw.get("created_at"),
+        "started_at": raw.get("started_at"),
+        "completed_at": raw.get("completed_at"),
+        "runner": raw.get("runner_name") or None,
+        "runner_labels": raw.get("labels"),
+    }
+
+
+def pull_request(node: Record, repository: str) -> Record:
+    """A pull request of GraphQL; the first review is the first that its author did not write."""
+    author = _at(node, "author", "login")
+    given = sorted(
+        (str(review["submittedAt"]), str(review.get("state")))
+        for review in _nodes(node, "reviews")
+        if review.get("submittedAt") and _at(review, "author", "login") != author
+    )
+    return {
+        "repository": repository,
+        "number": node.get("number"),
+        "title": node.get("title"),
+        "author": author,
+        "labels": [label.get("name") for label in _nodes(node, "labels")],
+        "created_at": node.get("createdAt"),
+        "first_review_at": given[0][0] if given else None,
+        "approved_at": next((at for at, state in given if state == "APPROVED"), None),
+        "merged_at": node.get("mergedAt"),
+        "closed_at": node.get("closedAt"),
+        "merge_commit_sha": _at(node, "mergeCommit", "oid"),
+        "commits": [_at(one, "commit", "oid") for one in _nodes(node, "commits")],
+        "head_ref": node.get("headRefName"),
+        "updated_at": node.get("updatedAt"),
+    }
+
+
+def reviews(node: Record, repository: str) -> list[Record]:
+    """The newest submitted review of each reviewer; one that is still being written has no time."""
+    newest: dict[str, Record] = {}
+    for review in _nodes(node, "reviews"):
+        if not review.get("submittedAt"):
+            continue
+        # The account of a reviewer who left is gone; GitHub shows it as `ghost`.
+        reviewer = _at(review, "author", "login") or "ghost"
+        record = {
+            "repository": repository,
+            "number": node.get("number"),
+            "reviewer": reviewer,
+            "state": review.get("state"),
+            "submitted_at": review["submittedAt"],
+            "updated_at": review["submittedAt"],
+        }
+        known = newest.get(str(reviewer))
+        if known is None or str(known["submitted_at"]) <= str(record["submitted_at"]):
+            newest[str(reviewer)] = record
+    return list(newest.values())
+
+
+def deployment(node: Record, repository: str) -> Record:
+    """A deployment of GraphQL with its whole history; `node_id` is what it is read again by."""
+    statuses = [
+        {"state": _lower(status.get("state")), "at": status.get("createdAt") or status.get("updatedAt")}
+        # GitHub lists the newest first; those of one second stay in the order in which they came.
+        for status in reversed(_nodes(node, "statuses"))
+    ]
+    addresses = (str(status.get("logUrl") or "") for status in _nodes(node, "statuses"))
+    run = next((match[1] for address in addresses if (match := _RUN_ADDRESS.search(address))), None)
+    return {
+        "deployment_id": node.get("databaseId"),
+        "node_id": node.get("id"),
+        "repository": repository,
+        "environment": node.get("environment"),
+        "sha": node.get("commitOid"),
+        "ref": _at(node, "ref", "name"),
+        "run_id": run,
+        "statuses": sorted(statuses, key=lambda status: str(status["at"])),
+        "created_at": node.get("createdAt"),
+        "creator": _at(node, "creator", "login"),
+        "updated_at": node.get("updatedAt"),
+    }
+
+
+def incident(raw: Record, repository: str) -> Record:
+    """A labelled issue."""
+    labels = raw.get("labels")
+    return {
+        "incident_id": raw.get("id"),
+        "repository": repository,
+        "title": raw.get("title"),
+        "labels": [_at(label, "name") for label in labels] if isinstance(labels, list) else None,
+        "opened_at": raw.get("created_at"),
+        "resolved_at": raw.get("closed_at"),
+        "url": raw.get("html_url"),
+        "updated_at": raw.get("updated_at"),
+    }
+
+
+def release(raw: Record, repository: str) -> Record:
+    """A published release; its commit is the tag's, since `target_commitish` may be a branch that moved on."""
+    return {
+        "repository": repository,
+        "tag": raw.get("tag_name"),
+        "name": raw.get("name"),
+        "published_at": raw.get("published_at"),
+        "updated_at": raw.get("updated_at"),
+    }
+
+
+def artifacts(raw: Record, repository: str) -> list[Record]:
+    """The assets of a release that have a digest; older ones have none."""
+    assets = raw.get("assets")
+    return [
+        {
+            "digest": _at(asset, "digest"),
+            "name": _at(asset, "name"),
+            "repository": repository,
+            "release": raw.get("tag_name"),
+            "created_at": _at(asset, "created_at"),
+            "updated_at": _at(asset, "updated_at"),
+        }
+        for asset in (assets if isinstance(assets, list) else [])
+        if _at(asset, "digest")
+    ]
+
+
+def _of_run(raw: Record, repository: str) -> Iterator[tuple[str, Record]]:
+    yield "pipeline_runs", pipeline_run(raw, repository)
+
+
+def _of_job(raw: Record, repository: str) -> Iterator[tuple[str, Record]]:
+    yield "pipeline_jobs", pipeline_job(raw, repository)
+
+
+def _of_pull_request(node: Record, repository: str) -> Iterator[tuple[str, Record]]:
+    yield "pull_requests", pull_request(node, repository)
+    for review in reviews(node, repository):
+        yield "reviews", review
+
+
+def _of_deployment(node: Record, repository: str) -> Iterator[tuple[str, Record]]:
+    yield "deployments", deployment(node, repository)
+
+
+def _of_issue(raw: Record, repository: str) -> Iterator[tuple[str, Record]]:
+    # REST lists pull requests among issues.
+    if not raw.get("pull_request"):
+        yield "incidents", incident(raw, repository)
+
+
+def _of_release(raw: Record, repository: str) -> Iterator[tuple[str, Record]]:
+    # A draft is shipped to nobody, and may never be.
+    if raw.get("draft") is not True:
+        yield "releases", release(raw, repository)
+        for artifact in artifacts(raw, repository):
+            yield "artifacts", artifact
+
+
+_TRANSLATORS: dict[str, Callable[[Record, str], Iterator[tuple[str, Record]]]] = {
+    "runs": _of_run,
+    "run": _of_run,
+    "jobs": _of_job,
+    "pull_requests": _of_pull_request,
+    "deployments": _of_deployment,
+    "deployments_by_id": _of_deployment,
+    "issues": _of_issue,
+    "releases": _of_release,
+}
+
+
+def _mapping(value: Any) -> Record:
+    return value if isinstance(value, dict) else {}
+
+
+def _at(value: Any, *path: str) -> Any:
+    for name in path:
+        value = value.get(name) if isinstance(value, dict) else None
+    return value
+
+
+def _nodes(node: Record, field: str) -> list[Record]:
+    nodes = _at(node, field, "nodes")
+    return [one for one in nodes if isinstance(one, dict)] if isinstance(nodes, list) else []
+
+
+def _lower(value: Any) -> Any:
+    return value.lower() if isinstance(value, str) else value

@@ -1,0 +1,111 @@
+"""For any interleaving of what happens on GitHub, pulls, and pulls that break off, the tables equal the world."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from unittest import mock
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.fakes.github.oracle import expected
+from tests.fakes.github.pulling import difference, landed, pulled, workspace
+from tests.fakes.github.server import TOKEN, FakeGitHub
+from tests.fakes.github.world import Repository, World
+
+SECONDS = (0, 1, 59, 3600, 86_400, 40 * 86_400)
+PEOPLE = ("ada", "grace", None)
+STATES = ("QUEUED", "IN_PROGRESS", "SUCCESS", "FAILURE")
+
+
+def happen(world: World, chance: random.Random) -> None:
+    """One thing that happens in one repository; nothing where there is nothing to happen to."""
+    at = chance.choice(list(world.repositories.values()))
+    things: list[Callable[[], object]] = [
+        lambda: world.open_pull(at, chance.choice((1, 2, 130)), chance.choice(PEOPLE)),
+        lambda: world.start_run(at, fork=chance.random() < 0.3),
+        lambda: world.deploy(at, chance.choice(("production", "staging"))),
+        lambda: world.open_issue(at, chance.choice((["incident"], ["question"], ["incident", "sev1"]))),
+        lambda: world.release(at, f"v{world.new_id()}", draft=chance.random() < 0.3),
+        lambda: world.rename(at, f"name-{world.new_id()}"),
+    ]
+    things += _to_what_is_there(world, at, chance)
+    chance.choice(things)()
+
+
+def _to_what_is_there(world: World, at: Repository, chance: random.Random) -> list[Callable[[], object]]:
+    things: list[Callable[[], object]] = []
+    if at.pulls:
+        pull = chance.choice(at.pulls)
+        things += [
+            lambda: world.review(pull, chance.choice(("APPROVED", "COMMENTED")), chance.choice(PEOPLE)),
+            lambda: world.edit_pull(pull, f"edited {world.new_id()}"),
+            lambda: world.force_push(pull),
+            lambda: world.merge(at, pull),
+        ]
+    if at.runs:
+        run = chance.choice(at.runs)
+        things += [lambda: world.proceed(run, chance.choice(("success", "failure")))] * 3
+        if (world.now - run.created_at).days < 30:
+            things.append(lambda: world.run_again(run))
+    unsettled = [
+        made for made in at.deployments if not {"SUCCESS", "FAILURE", "INACTIVE"} & {one[0] for one in made.statuses}
+    ]
+    if unsettled:
+        deployment = chance.choice(unsettled)
+        things += [lambda: world.set_status(at, deployment, chance.choice(STATES))] * 2
+    if at.issues:
+        issue = chance.choice(at.issues)
+        things.append(lambda: world.close_issue(issue))
+    if at.releases:
+        newest = max(at.releases, key=lambda one: (one.created_at, one.id))
+        things.append(lambda: world.upload(newest, "asset.tar.gz"))
+    return things
+
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("happen"), st.integers(1, 8)),
+        st.tuples(st.just("advance"), st.sampled_from(SECONDS)),
+        st.tuples(st.just("pull"), st.just(0)),
+        st.tuples(st.just("crash"), st.integers(0, 12)),
+        st.tuples(st.just("pull while it moves"), st.just(0)),
+    ),
+    max_size=10,
+)
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+@given(steps=STEPS, seed=st.integers(0, 2**16))
+def test_the_tables_equal_the_world(steps: list[tuple[str, int]], seed: int) -> None:
+    chance = random.Random(seed)
+    world = World()
+    with tempfile.TemporaryDirectory() as folder, mock.patch.dict(os.environ, {"QD_FAKE_TOKEN": TOKEN}):
+        clone = Path(folder) / "clone.git"
+        subprocess.run(["git", "init", "--quiet", "--bare", str(clone)], check=True)
+        for name in ("shop", "till"):
+            world.repository(name, f"file://{clone}")
+        with FakeGitHub(world) as fake:
+            workspace_settings = workspace(Path(folder), fake)
+            for step, number in [*steps, ("advance", 120), ("pull", 0)]:
+                if step == "happen":
+                    for _ in range(number):
+                        happen(world, chance)
+                elif step == "advance":
+                    world.advance(number)
+                elif step == "pull":
+                    assert pulled(workspace_settings).error is None
+                    assert difference(expected(world), landed(workspace_settings)) == []
+                elif step == "crash":
+                    fake.answers_left = number
+                    pulled(workspace_settings)
+                    fake.answers_left = None
+                else:
+                    fake.on_request = lambda path: happen(world, chance)
+                    pulled(workspace_settings)
+                    fake.on_request = None

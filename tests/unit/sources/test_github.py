@@ -1,0 +1,331 @@
+"""GitHub pulled from a stateful fake: what lands equals the world, and each trap of the API is stepped around."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from analytics.landing.coverage import completeness, windows
+from analytics.settings import Settings
+from tests.fakes.github.oracle import expected
+from tests.fakes.github.pulling import difference, landed, pulled, workspace
+from tests.fakes.github.server import TOKEN, FakeGitHub, Fault
+from tests.fakes.github.world import Repository, World
+
+DAY = 86_400
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+@pytest.fixture
+def shop(world: World, tmp_path: Path) -> Repository:
+    import subprocess
+
+    clone = tmp_path / "shop.git"
+    subprocess.run(["git", "init", "--quiet", "--bare", str(clone)], check=True)
+    return world.repository("shop", f"file://{clone}")
+
+
+@pytest.fixture
+def fake(world: World, shop: Repository, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeGitHub]:
+    monkeypatch.setenv("QD_FAKE_TOKEN", TOKEN)
+    with FakeGitHub(world) as server:
+        yield server
+
+
+@pytest.fixture
+def settings(tmp_path: Path, fake: FakeGitHub) -> Settings:
+    return workspace(tmp_path, fake)
+
+
+def assert_equal(settings: Settings, world: World) -> None:
+    assert difference(expected(world), landed(settings)) == []
+
+
+def fill(world: World, shop: Repository) -> None:
+    pull = world.open_pull(shop, commits=3)
+    world.advance(600)
+    world.review(pull, "APPROVED", "grace")
+    world.advance(600)
+    world.merge(shop, pull)
+    run = world.start_run(shop)
+    world.advance(30)
+    world.proceed(run)
+    world.advance(300)
+    world.proceed(run, "failure")
+    deployment = world.deploy(shop)
+    world.set_status(shop, deployment, "IN_PROGRESS", run)
+    world.advance(60)
+    world.set_status(shop, deployment, "SUCCESS", run)
+    issue = world.open_issue(shop, ["incident", "sev1"])
+    world.open_issue(shop, ["question"])
+    world.advance(900)
+    world.close_issue(issue)
+    release = world.release(shop, "v1")
+    world.upload(release, "shop.tar.gz")
+    world.release(shop, "v2", draft=True)
+    world.advance(DAY)
+
+
+def test_a_first_pull_lands_the_world(world: World, shop: Repository, settings: Settings) -> None:
+    fill(world, shop)
+    result = pulled(settings)
+    assert result.error is None
+    assert_equal(settings, world)
+
+
+def test_a_second_pull_asks_only_whether_anything_changed(
+    world: World, shop: Repository, settings: Settings, fake: FakeGitHub
+) -> None:
+    fill(world, shop)
+    pulled(settings)
+    pulled(settings)  # the window of runs moved with the first; from here on it is the same
+    fake.asked.clear()
+    result = pulled(settings)
+    assert (result.items, result.error) == (0, None)
+    assert [(one.method, one.path, one.status) for one in fake.asked] == [
+        ("POST", "/graphql", 200),
+        ("GET", f"/repositories/{shop.id}/actions/runs", 304),
+    ]
+
+
+def test_a_run_that_was_in_progress_is_followed_to_its_end(world: World, shop: Repository, settings: Settings) -> None:
+    run = world.start_run(shop)
+    pulled(settings)
+    world.advance(40 * DAY)
+    for _ in range(120):
+        world.advance(60)
+        world.proceed(world.start_run(shop))
+    world.proceed(run)
+    world.proceed(run)
+    pulled(settings)
+    assert_equal(settings, world)
+
+
+def test_every_attempt_of_a_run_that_was_started_again_is_landed(
+    world: World, shop: Repository, settings: Settings
+) -> None:
+    run = world.start_run(shop)
+    for _ in range(3):
+        world.advance(60)
+        world.proceed(run, "failure")
+        world.proceed(run, "failure")
+        world.advance(60)
+        world.run_again(run)
+    pulled(settings)
+    assert_equal(settings, world)
+
+
+def test_jobs_that_a_new_attempt_shows_again_keep_the_times_they_had(
+    world: World, shop: Repository, settings: Settings
+) -> None:
+    run = world.start_run(shop)
+    world.proceed(run)
+    world.advance(60)
+    world.proceed(run, "failure")
+    world.advance(3600)
+    world.run_again(run)
+    world.proceed(run)
+    world.advance(60)
+    world.proceed(run)
+    pulled(settings)
+    carried = [job for job in landed(settings)["pipeline_jobs"].values() if job["started_at"] < job["created_at"]]
+    assert [job["name"] for job in carried] == ["lint"]
+    assert_equal(settings, world)
+
+
+def test_a_superseded_deployment_keeps_its_whole_history(world: World, shop: Repository, settings: Settings) -> None:
+    first = world.deploy(shop)
+    world.set_status(shop, first, "SUCCESS")
+    pulled(settings)
+    world.advance(DAY)
+    second = world.deploy(shop)
+    world.set_status(shop, second, "SUCCESS")
+    world.advance(DAY)
+    pulled(settings)
+    (states,) = [row["statuses"] for key, row in landed(settings)["deployments"].items() if key == (first.id,)]
+    assert [status["state"] for status in states] == ["success", "inactive"]
+    assert_equal(settings, world)
+
+
+def test_a_deployment_that_waits_for_long_is_read_again_by_its_id(
+    world: World, shop: Repository, settings: Settings
+) -> None:
+    waiting = world.deploy(shop)
+    world.set_status(shop, waiting, "WAITING")
+    pulled(settings)
+    world.advance(200 * DAY)
+    world.set_status(shop, world.deploy(shop, "staging"), "SUCCESS")
+    world.set_status(shop, waiting, "FAILURE")
+    world.advance(DAY)
+    pulled(settings)
+    assert_equal(settings, world)
+
+
+def test_a_renamed_repository_keeps_its_history_under_its_present_name(
+    world: World, shop: Repository, settings: Settings
+) -> None:
+    fill(world, shop)
+    pulled(settings)
+    world.rename(shop, "store")
+    world.advance(DAY)
+    pulled(settings)
+    assert_equal(settings, world)
+
+
+def test_more_runs_than_a_list_shows_are_all_landed(
+    world: World, shop: Repository, tmp_path: Path, fake: FakeGitHub
+) -> None:
+    settings = workspace(tmp_path, fake, jobs_per_pull=0)
+    for _ in range(1250):
+        world.advance(60)
+        run = world.start_run(shop)
+        run.attempts[0].status, run.attempts[0].conclusion = "completed", "success"
+    result = pulled(settings)
+    assert result.error is None
+    assert len(landed(settings)["pipeline_runs"]) == 1250
+    assert [row.entity for row in windows(settings) if not row.complete] == ["pipeline_jobs"]
+    assert [(row.landed, row.expected) for row in completeness(settings) if row.entity == "pipeline_runs"] == [
+        (1250, 1250)
+    ]
+    assert fake.count("/actions/runs") == 13
+
+
+def test_runs_that_a_list_lost_are_said_to_be_missing(
+    world: World, shop: Repository, settings: Settings, fake: FakeGitHub
+) -> None:
+    for _ in range(3):
+        world.advance(60)
+        world.start_run(shop)
+    fake.faults.append(
+        Fault(200, '{"total_count": 3, "workflow_runs": []}', match=lambda path: path.endswith("/actions/runs"))
+    )
+    pulled(settings)
+    short = [row for row in completeness(settings) if row.entity == "pipeline_runs"]
+    assert [(row.quarter, row.landed, row.expected) for row in short] == [("2026-Q1", 0, 3)]
+    assert [row.complete for row in windows(settings) if row.entity == "pipeline_runs"] == [False]
+
+
+def test_a_list_that_shifts_while_it_is_read_loses_nothing(
+    world: World, shop: Repository, settings: Settings, fake: FakeGitHub
+) -> None:
+    pulls = []
+    for _ in range(120):
+        world.advance(60)
+        pulls.append(world.open_pull(shop))
+        world.open_issue(shop, ["incident"])
+    moved = iter(pulls)
+
+    def shift(path: str) -> None:
+        world.advance(5)
+        world.edit_pull(next(moved), "edited while it was read")
+        world.edit_pull(pulls[60], "edited again")
+        world.start_run(shop)
+
+    fake.on_request = shift
+    pulled(settings)
+    fake.on_request = None
+    world.advance(DAY)
+    pulled(settings)
+    assert_equal(settings, world)
+
+
+def test_a_pull_request_of_many_commits_and_reviews_is_read_whole(
+    world: World, shop: Repository, settings: Settings
+) -> None:
+    pull = world.open_pull(shop, commits=250)
+    for number in range(60):
+        world.advance(1)
+        world.review(pull, "COMMENTED", f"reviewer-{number}")
+    pulled(settings)
+    assert_equal(settings, world)
+
+
+def test_a_deleted_account_and_a_deleted_fork_take_nothing_away(
+    world: World, shop: Repository, settings: Settings
+) -> None:
+    pull = world.open_pull(shop, author=None)
+    world.review(pull, "APPROVED", None)
+    world.start_run(shop, fork=True)
+    pulled(settings)
+    assert_equal(settings, world)
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (Fault(200, "<html>maintenance</html>", content_type="text/html"), "html_body"),
+        (Fault(200, '{"total_count": 3, "workflow_ru'), "json_truncated"),
+        (Fault(403, '{"message": "Resource not accessible by integration"}'), "Resource not accessible"),
+        (Fault(404, '{"message": "Not Found"}'), "is not there"),
+    ],
+)
+def test_a_bad_answer_fails_its_list_alone_and_the_next_pull_heals_it(
+    world: World, shop: Repository, settings: Settings, fake: FakeGitHub, fault: Fault, said: str
+) -> None:
+    fill(world, shop)
+    fault.match = lambda path: path.endswith("/actions/runs")
+    fake.faults.append(fault)
+    result = pulled(settings)
+    assert said in (result.error or "")
+    assert len(landed(settings)["pull_requests"]) == 1
+    assert pulled(settings).error is None
+    assert_equal(settings, world)
+
+
+def test_a_bad_gateway_is_asked_again(world: World, shop: Repository, settings: Settings, fake: FakeGitHub) -> None:
+    fill(world, shop)
+    fake.faults.append(Fault(502, "oops", times=2, match=lambda path: path.endswith("/actions/runs")))
+    assert pulled(settings).error is None
+    assert_equal(settings, world)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault(429, '{"message": "Too many requests"}'),
+        Fault(403, '{"message": "You have exceeded a secondary rate limit."}', {"Retry-After": "3600"}),
+        Fault(403, '{"message": "API rate limit exceeded"}', {"X-RateLimit-Remaining": "0"}),
+        Fault(200, '{"data": null, "errors": [{"type": "RATE_LIMITED", "message": "API rate limit exceeded"}]}'),
+    ],
+)
+@pytest.mark.parametrize("after", [1, 4])
+def test_a_rate_limit_ends_the_pull_cleanly_and_the_next_one_goes_on(
+    world: World, shop: Repository, settings: Settings, fake: FakeGitHub, fault: Fault, after: int
+) -> None:
+    fill(world, shop)
+    is_graphql = fault.status == 200
+    seen: list[str] = []
+
+    def match(path: str) -> bool:
+        seen.append(path)
+        return len(seen) > after and path.endswith("/graphql") == is_graphql
+
+    fake.faults.append(Fault(fault.status, fault.body, fault.headers, times=1000, match=match))
+    result = pulled(settings)
+    assert result.resume_at is not None
+    assert "goes on from here" in (result.error or "")
+    fake.faults.clear()
+    assert pulled(settings).error is None
+    assert_equal(settings, world)
+
+
+def test_no_credential_and_no_signed_address_is_kept_anywhere(
+    world: World, shop: Repository, settings: Settings, fake: FakeGitHub, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(0)
+    fill(world, shop)
+    signed = "https://store.test/a?sv=1&sig=canarySignature%3D&se=2"
+    world.edit_pull(shop.pulls[0], f"see {signed} and {TOKEN}")
+    fake.faults.append(Fault(403, f'{{"message": "bad {TOKEN}"}}', match=lambda path: path.endswith("/releases")))
+    result = pulled(settings)
+    kept = b"".join(path.read_bytes() for path in settings.storage.rglob("*") if path.is_file())
+    with_payloads = repr(landed(settings)) + repr(result) + repr(settings) + caplog.text
+    for secret in (TOKEN, "canarySignature"):
+        assert secret not in with_payloads
+        assert secret.encode() not in kept
