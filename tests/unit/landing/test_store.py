@@ -414,3 +414,18 @@ def test_offered_entities_are_collected_from_the_first_to_the_last_time(tmp_path
         rows = store.con.execute("SELECT entity, first_seen_at, last_seen_at FROM collected ORDER BY ALL").fetchall()
     early, late = datetime(2026, 10, 5, 6), datetime(2026, 10, 9)
     assert rows == [("incidents", early, late), ("tags", late, late)]
+
+
+@pytest.mark.parametrize("opened_for", ["reading", "writing"])
+def test_a_file_of_the_first_version_is_brought_to_this_one(workspace: Workspace, opened_for: str) -> None:
+    with workspace.store() as store:
+        store.land(page(deployment(1)))
+        for column in ("window_start", "window_end", "kind", "request", "next_url", "body"):
+            store.con.execute(f"ALTER TABLE pages DROP COLUMN {column}")
+        store.con.execute("UPDATE meta SET value = '1' WHERE key = 'schema_version'")
+    if opened_for == "writing":
+        with workspace.store() as store:
+            store.land(page(deployment(2)))
+    with open_landing(workspace.settings) as con:
+        pages = con.execute("SELECT body, window_end FROM landed_pages").fetchall()
+    assert pages == [(None, None)] * (2 if opened_for == "writing" else 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -329,3 +330,22 @@ def test_no_credential_and_no_signed_address_is_kept_anywhere(
     for secret in (TOKEN, "canarySignature"):
         assert secret not in with_payloads
         assert secret.encode() not in kept
+
+
+def test_repositories_read_side_by_side_land_the_same(
+    world: World, shop: Repository, tmp_path: Path, fake: FakeGitHub
+) -> None:
+    fill(world, shop)
+    for number in range(7):
+        fill(world, world.repository(f"service-{number}", shop.clone_url))
+    settings = workspace(tmp_path, fake, workers=4)
+    assert pulled(settings).error is None
+    assert_equal(settings, world)
+
+
+def test_a_client_and_its_credential_are_never_pickled(settings: Settings) -> None:
+    from analytics.landing.pull import provider_of
+
+    provider = provider_of(settings, settings.sources[0])
+    with pytest.raises(TypeError, match="not pickled"):
+        pickle.dumps(provider)
