@@ -51,24 +51,3 @@ def test_the_reference_load_takes_at_most_110_requests_beside_jobs(
     assert pulled(settings).error is None
     assert len(fake.asked) <= 110
     assert difference(expected(world, jobs=False), landed(settings)) == []
-
-
-def test_a_sync_of_1000_quiet_repositories_is_10_queries_and_1000_conditional_requests(
-    tmp_path: Path, fake: FakeGitHub, clone: str
-) -> None:
-    world = fake.world
-    for number in range(1000):
-        repository = world.repository(f"quiet-{number}", clone)
-        repository.head = f"{number:040x}"
-        run = world.start_run(repository)
-        run.attempts[0].status, run.attempts[0].conclusion = "completed", "success"
-    world.advance(40 * DAY)
-    settings = workspace(tmp_path, fake, jobs_per_pull=0)
-    assert pulled(settings).error is None
-    assert pulled(settings).error is None
-    fake.asked.clear()
-    result = pulled(settings)
-    assert (result.items, result.error) == (0, None)
-    assert fake.count("/graphql") <= 10
-    assert fake.count("/actions/runs", 304) == 1000
-    assert len(fake.asked) == fake.count("/graphql") + 1000

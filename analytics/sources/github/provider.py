@@ -16,7 +16,7 @@ from analytics import progress
 from analytics.errors import SourceError
 from analytics.sources.git import GitProvider
 from analytics.sources.github import queries
-from analytics.sources.github.client import Answer, BadBodyError, GitHubClient, NotFoundError
+from analytics.sources.github.client import Answer, BadBodyError, GitHubClient, GraphQLRefusedError, NotFoundError
 from analytics.sources.github.pages import page_of
 from analytics.sources.github.sweep import Sight, sweep
 from analytics.sources.port import Capabilities, Collected, Cursor, Page, Refusal, TimeWindow, Wanted
@@ -212,7 +212,13 @@ class GitHubProvider:
     def _deployments_by_id(self, wanted: Sequence[Wanted]) -> Iterator[Page]:
         for start in range(0, len(wanted), PAGE_ITEMS):
             part = wanted[start : start + PAGE_ITEMS]
-            answer, body = self._nodes(queries.DEPLOYMENTS_BY_ID, {"ids": [want.native_id for want in part]})
+            try:
+                answer, body = self._nodes(queries.DEPLOYMENTS_BY_ID, {"ids": [want.native_id for want in part]})
+            except GraphQLRefusedError as error:
+                # A deployment that was deleted is an error beside those that are there.
+                if not any(error.data.get("nodes") or ()):
+                    continue
+                answer, body = Answer(200, "", "/graphql"), error.data
             by_repository: dict[str, list[Any]] = {}
             for node in body["nodes"]:
                 if node:

@@ -60,7 +60,7 @@ class _Root:
     def nodes(self, ids: list[str]) -> list[Any]:
         if len(ids) > 100:
             raise GraphQLError("You may not provide more than 100 node ids")
-        return [_node(self._world, one) for one in ids]
+        return [_node(self._world, one) or GraphQLError(f"Could not resolve to a node with '{one}'") for one in ids]
 
 
 def _node(world: World, identity: str) -> Any:

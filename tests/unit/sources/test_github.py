@@ -168,6 +168,18 @@ def test_a_deployment_that_waits_for_long_is_read_again_by_its_id(
     assert_equal(settings, world)
 
 
+def test_a_deployment_that_was_deleted_hides_no_other(world: World, shop: Repository, settings: Settings) -> None:
+    deleted, waiting = world.deploy(shop), world.deploy(shop)
+    pulled(settings)
+    world.advance(200 * DAY)
+    shop.deployments.remove(deleted)
+    world.set_status(shop, world.deploy(shop), "SUCCESS")
+    world.set_status(shop, waiting, "FAILURE")
+    world.advance(DAY)
+    assert pulled(settings).error is None
+    assert difference(expected(world), landed(settings)) == [f"deployments ({deleted.id},) is not in the world"]
+
+
 def test_a_renamed_repository_keeps_its_history_under_its_present_name(
     world: World, shop: Repository, settings: Settings
 ) -> None:
