@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import queue
 import shutil
 import subprocess
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,17 +134,56 @@ def _answers(location: str) -> bool:
 
 
 def _github_source(subject: str, source: GitHubSource) -> Finding:
-    from analytics.sources.github.client import GitHubClient
-    from analytics.sources.github.credentials import credential_of
-    from analytics.sources.github.limits import Budget
-
+    late = Finding(subject, "fail", f"{source.base_url}: no answer in {REACH_SECONDS} s", "Check the network.")
+    found: queue.SimpleQueue[Finding] = queue.SimpleQueue()
+    # A thread that nothing waits for: looking up a name cannot be given a time limit.
+    threading.Thread(target=lambda: found.put(_ask_github(subject, source)), daemon=True).start()
     try:
-        answer = GitHubClient(credential_of(source), source.base_url, Budget(max_wait_seconds=0)).get("/rate_limit")
+        return found.get(timeout=REACH_SECONDS)
+    except queue.Empty:
+        return late
+
+
+def _ask_github(subject: str, source: GitHubSource) -> Finding:
+    # Imported here: PyGithub takes a third of a second, which only a GitHub source should wait for.
+    from analytics.sources.github.client import GitHubClient, NotFoundError
+    from analytics.sources.github.credentials import credential_of
+    from analytics.sources.github.limits import Budget, RateLimitedError
+
+    credential = credential_of(source)
+    asks = f"{source.base_url} with {credential.reference}"
+    client = GitHubClient(credential, source.base_url, Budget(max_wait_seconds=0), timeout_seconds=5, retries=0)
+    try:
+        try:
+            left = _left_of_the_hour(json.loads(client.get("/rate_limit").body))
+        except NotFoundError:
+            left = "without a rate limit"  # so a GitHub Enterprise Server says
+        readable = source.repositories or [f"organization {source.organization}"]
+        for wanted in source.repositories[:3] or [source.organization or ""]:
+            path = f"/repos/{wanted}" if source.repositories else f"/orgs/{wanted}"
+            try:
+                client.get(path)
+            except NotFoundError:
+                what = "repository" if source.repositories else "organization"
+                return Finding(
+                    subject, "fail", f"{asks}: {what} {wanted} is not there, or must not be read",
+                    f"Check the name, and that {credential.reference} may read it.",
+                )  # fmt: skip
+    except RateLimitedError as error:
+        return Finding(subject, "warn", f"{asks}: {error.what}", error.fix)
     except SourceError as error:
-        return Finding(subject, "fail", error.what, error.fix)
-    core = json.loads(answer.body).get("resources", {}).get("core", {})
-    left, limit = core.get("remaining", "?"), core.get("limit", "?")
-    return Finding(subject, "ok", f"{source.base_url} answers; requests left this hour: {left} of {limit}")
+        return Finding(subject, "fail", f"{asks}: {error.what}", error.fix or "Check `base_url`.")
+    more = f" and {len(readable) - 3} more not asked for" if len(readable) > 3 else ""
+    return Finding(subject, "ok", f"{asks}: {left}; may read {', '.join(readable[:3])}{more}")
+
+
+def _left_of_the_hour(body: object) -> str:
+    found: object = body
+    for key in ("resources", "core"):
+        found = found.get(key) if isinstance(found, dict) else None
+    if not isinstance(found, dict):
+        return "without a rate limit"
+    return f"{found.get('remaining')} of {found.get('limit')} requests left this hour"
 
 
 def _storage(settings: Settings) -> Finding:

@@ -10,9 +10,10 @@ import re
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
-from pydantic import AwareDatetime, Field, field_validator, model_validator
+from pydantic import AwareDatetime, ConfigDict, Field, field_validator, model_validator
 
 from analytics.errors import SettingsError
 from analytics.models import StrictModel, parse_model
@@ -54,22 +55,38 @@ class GitHubSource(StrictModel):
 
     type: Literal["github"]
     name: str = Field(pattern=_SOURCE_NAME)
-    organization: str | None = None
+    organization: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")
+    # Listed ones are read alone, also where an organisation is named.
     repositories: list[Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")]] = []
     token: Secret | None = None
     app: GitHubApp | None = None
     # A GitHub Enterprise Server has its own, like https://ghe.example.com/api/v3.
     base_url: str = Field(
-        default_factory=lambda: os.environ.get("GITHUB_API_URL") or "https://api.github.com", pattern=r"^https?://.+"
+        default_factory=lambda: os.environ.get("GITHUB_API_URL") or "https://api.github.com", validate_default=True
     )
     incident_labels: list[str] = ["incident"]
     # Nothing that was made before this day is asked for.
     since: date | None = None
     # Jobs cost one request a run; what is left over comes with later pulls, newest first.
     jobs_per_pull: int = Field(default=2000, ge=0)
+    # Which way commits come: git is the cheaper one by far.
+    commits: Literal["git", "api"] = "git"
     # A longer pause than this ends the pull, which goes on with the next one.
     max_wait_seconds: float = Field(default=60, ge=0)
     workers: int = Field(default=4, ge=1, le=10)
+
+    @field_validator("base_url")
+    @classmethod
+    def _a_place_for_a_token(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("write an address like https://ghe.example.com/api/v3")
+        if "@" in parts.netloc or parts.query or parts.fragment:
+            # Not repeated: it may hold a password.
+            raise ValueError("write the address alone, without user, password or query")
+        if parts.scheme == "http" and parts.hostname not in ("localhost", "127.0.0.1", "::1"):
+            raise ValueError("a token must not travel without encryption; write https://")
+        return value.rstrip("/")
 
     @model_validator(mode="after")
     def _says_what_and_who(self) -> GitHubSource:
@@ -128,6 +145,9 @@ class EngineSettings(StrictModel):
 
 class Settings(StrictModel):
     """Everything in `quarterdeck.yaml`, with paths made absolute by `load_settings`."""
+
+    # A traceback must not show a secret that stands where its reference should.
+    model_config = ConfigDict(hide_input_in_errors=True)
 
     organization: str = Field(min_length=1)
     time_zone: str = "UTC"
@@ -253,7 +273,12 @@ def _rooted_source(
         return source.model_copy(
             update={"repositories": {name: _rooted_clone(at, base) for name, at in source.repositories.items()}}
         )
-    return source
+    return source.model_copy(
+        update={
+            "token": source.token and source.token.rooted(base),
+            "app": source.app and source.app.model_copy(update={"private_key": source.app.private_key.rooted(base)}),
+        }
+    )
 
 
 def _rooted_clone(location: str, base: Path) -> str:

@@ -10,13 +10,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from threading import BoundedSemaphore, Lock
 
 from analytics import progress
 from analytics.errors import PausedError
 
-POINTS_A_MINUTE = 850
+POINTS_PER_MINUTE = 850
 AT_MOST = 10
 # What GitHub asks for where a refusal does not say how long.
 SECONDARY_SECONDS = 60
@@ -29,82 +30,128 @@ class RateLimitedError(PausedError):
 
 
 class Budget:
-    """The limiter of one credential, shared by all its threads; `requests` counts what was asked."""
+    """The limiter of one credential, shared by all its threads.
+
+    `requests` and `points` count what was asked. At most `points_per_minute` in any minute, at most `at_most` requests
+    at once; a pause longer than `max_wait_seconds` is not waited for.
+    """
 
     def __init__(
         self,
         max_wait_seconds: float = 60,
-        points_a_minute: int = POINTS_A_MINUTE,
+        points_per_minute: int = POINTS_PER_MINUTE,
+        at_most: int = AT_MOST,
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._max_wait_seconds = max_wait_seconds
-        self._points_a_minute = points_a_minute
+        self._points_per_minute = points_per_minute
         self._clock = clock
         self._sleep = sleep
-        self._turns = BoundedSemaphore(AT_MOST)
+        self._turns = BoundedSemaphore(at_most)
         self._lock = Lock()
-        self._asked: deque[float] = deque()
-        # By resource (core, graphql): until when nothing is left.
-        self._exhausted: dict[str, float] = {}
+        # When each request of the last minute was made, and its points.
+        self._asked: deque[tuple[float, int]] = deque()
+        self._asked_points = 0
+        # By resource (core, graphql): GitHub's own time of the reset, and until when nothing is left by our clock.
+        self._exhausted: dict[str, tuple[float, float]] = {}
+        # A secondary limit speaks of the credential, whatever it asks for.
+        self._paused_until = 0.0
         self.requests = 0
+        self.points = 0
 
     @contextmanager
-    def turn(self, resource: str) -> Iterator[None]:
+    def turn(self, resource: str, points: int = 1) -> Iterator[None]:
         """Wait until one request may be made; raises RateLimitedError when that is further away than we wait."""
         with self._turns:
             while True:
                 with self._lock:
                     now = self._clock()
-                    while self._asked and self._asked[0] <= now - 60:
-                        self._asked.popleft()
-                    until = self._exhausted.get(resource, 0.0)
-                    if until <= now and len(self._asked) < self._points_a_minute:
-                        self._asked.append(now)
+                    until = self._closed_until(resource)
+                    paced_until = self._paced_until(now, points)
+                    if until <= now and paced_until <= now:
+                        self._asked.append((now, points))
+                        self._asked_points += points
                         self.requests += 1
+                        self.points += points
                         break
-                    paced = len(self._asked) >= self._points_a_minute
-                    free_at = self._asked[0] + 60 if paced else now
                 if until > now:
-                    self.wait(until - now)
+                    self._wait(until - now)
                 else:
                     # Keeping the pace takes less than a minute, and is no reason to stop.
-                    self._sleep(free_at - now)
+                    self._sleep(paced_until - now)
             yield
 
-    def wait(self, seconds: float) -> None:
-        """Sleep for a short pause; raises RateLimitedError for a long one."""
-        if seconds > self._max_wait_seconds:
-            raise RateLimitedError("GitHub's rate limit is used up", self.now() + timedelta(seconds=seconds))
-        progress.report("pull", f"GitHub asks for a pause of {max(1, round(seconds))} s")
-        self._sleep(max(seconds, 0.0))
-
-    def now(self) -> datetime:
-        """The limiter's clock, as an aware UTC time."""
-        return datetime.fromtimestamp(self._clock(), UTC)
-
     def note(self, resource: str, headers: Mapping[str, str]) -> None:
-        """Read what an answer says is left."""
+        """Read what an answer says is left; header names are lower-case."""
         remaining, reset = headers.get("x-ratelimit-remaining", ""), headers.get("x-ratelimit-reset", "")
         limit = headers.get("x-ratelimit-limit", "")
         if not remaining.isdigit() or not reset.isdigit():
             return
         kept = KEPT_BACK if limit.isdigit() and int(limit) > 10 * KEPT_BACK else 0
+        counted = headers.get("x-ratelimit-resource") or resource
         with self._lock:
             if int(remaining) <= kept:
-                self._exhausted[resource] = float(reset) + 1
-            else:
-                self._exhausted.pop(resource, None)
+                self._exhausted[counted] = (float(reset), self._clock() + _seconds_to_reset(headers, self._clock()))
+            elif counted in self._exhausted and float(reset) > self._exhausted[counted][0]:
+                # Of the next hour; an answer that was only late tells nothing new.
+                del self._exhausted[counted]
 
-    def pause(self, resource: str, headers: Mapping[str, str]) -> None:
-        """A refusal came: nothing more is asked until the time it names, or a minute from now."""
-        now = self._clock()
-        after, reset = headers.get("retry-after", ""), headers.get("x-ratelimit-reset", "")
-        if after.isdigit():
-            until = now + int(after)
-        elif headers.get("x-ratelimit-remaining") == "0" and reset.isdigit():
-            until = float(reset) + 1
-        else:
-            until = now + SECONDARY_SECONDS
+    def pause(self, resource: str, headers: Mapping[str, str]) -> datetime:
+        """A refusal came: nothing more is asked until the time it names, else for a minute; gives that time."""
         with self._lock:
-            self._exhausted[resource] = max(until, self._exhausted.get(resource, 0.0))
+            now = self._clock()
+            after = _seconds_after(headers, now)
+            if after is None and headers.get("x-ratelimit-remaining") == "0" and "x-ratelimit-reset" in headers:
+                counted = headers.get("x-ratelimit-resource") or resource
+                reset = headers["x-ratelimit-reset"]
+                if reset.isdigit():
+                    until = now + _seconds_to_reset(headers, now)
+                    self._exhausted[counted] = (float(reset), until)
+                    # Whatever it was counted as, this resource was refused.
+                    self._exhausted[resource] = (float(reset), until)
+                    return datetime.fromtimestamp(until, UTC)
+            until = now + max(1.0, SECONDARY_SECONDS if after is None else after)
+            self._paused_until = max(until, self._paused_until)
+            return datetime.fromtimestamp(self._paused_until, UTC)
+
+    def _closed_until(self, resource: str) -> float:
+        return max(self._paused_until, self._exhausted.get(resource, (0.0, 0.0))[1])
+
+    def _paced_until(self, now: float, points: int) -> float:
+        while self._asked and self._asked[0][0] <= now - 60:
+            self._asked_points -= self._asked.popleft()[1]
+        if not self._asked or self._asked_points + points <= self._points_per_minute:
+            return now
+        return self._asked[0][0] + 60
+
+    def _wait(self, seconds: float) -> None:
+        if seconds > self._max_wait_seconds:
+            until = datetime.fromtimestamp(self._clock() + seconds, UTC)
+            raise RateLimitedError("GitHub's rate limit is used up", until)
+        progress.report("pull", f"GitHub asks for a pause of {max(1, round(seconds))} s")
+        self._sleep(seconds)
+
+
+def _seconds_to_reset(headers: Mapping[str, str], now: float) -> float:
+    """By GitHub's clock where the answer has one: ours may be wrong. At least a second."""
+    server = _moment(headers.get("date", ""))
+    return max(1.0, float(headers["x-ratelimit-reset"]) + 1 - (now if server is None else server))
+
+
+def _seconds_after(headers: Mapping[str, str], now: float) -> float | None:
+    after = headers.get("retry-after", "").strip()
+    if after.isdigit():
+        return float(after)
+    moment = _moment(after)
+    if moment is None:
+        return None
+    server = _moment(headers.get("date", ""))
+    return moment - (now if server is None else server)
+
+
+def _moment(http_date: str) -> float | None:
+    try:
+        return parsedate_to_datetime(http_date).timestamp() if http_date else None
+    except (ValueError, TypeError, OverflowError):
+        return None
