@@ -48,6 +48,10 @@ class SourceError(QuarterdeckError):
     """A source as a whole cannot be read (a folder that is missing, a clone that is no repository)."""
 
 
+class UnreachableError(SourceError):
+    """A source does not answer at all; asking it for anything else is no use now."""
+
+
 class PausedError(SourceError):
     """A source asked for a pause until `resume_at` (UTC); what was landed stays and the next pull goes on."""
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from analytics.catalog import Catalog, load_catalog
+from analytics.landing.translating import Translator
 from analytics.settings import FilesSource, GitHubSource, GitSource, Settings, Source
 from analytics.sources.files import FilesProvider
 from analytics.sources.git import GitProvider
@@ -19,6 +20,15 @@ def provider_of(settings: Settings, source: Source) -> Provider:
     if isinstance(source, GitSource):
         return _git(settings, source.name, source.repositories)
     return _github(settings, source)
+
+
+def translator_of(source: Source) -> Translator | None:
+    """How the kept answers of a source become records; None where a source answers with records."""
+    if isinstance(source, GitHubSource):
+        from analytics.sources.github.pages import records_of
+
+        return records_of
+    return None
 
 
 def deploy_workflows(settings: Settings, source: Source) -> list[str]:
@@ -47,13 +57,17 @@ def _github(settings: Settings, source: GitHubSource) -> Provider:
     # Imported here: PyGithub takes a third of a second, which no other command should wait for.
     from analytics.sources.github.client import GitHubClient
     from analytics.sources.github.credentials import credential_of
+    from analytics.sources.github.history import ApiHistory
     from analytics.sources.github.limits import Budget
     from analytics.sources.github.provider import GitHubProvider
 
     credential = credential_of(source)
     client = GitHubClient(credential, source.base_url, Budget(max_wait_seconds=source.max_wait_seconds))
 
-    def git_of(addresses: Mapping[str, str]) -> GitProvider:
+    def history_of(addresses: Mapping[str, str]) -> GitProvider | ApiHistory:
+        if source.commits == "api":
+            catalog = _catalog(settings)
+            return ApiHistory(client, _runbooks(addresses, catalog), _path_filtered(addresses, catalog))
         token = credential.git_token()
         return _git(settings, source.name, {name: _with_token(url, token) for name, url in addresses.items()})
 
@@ -62,7 +76,7 @@ def _github(settings: Settings, source: GitHubSource) -> Provider:
         client,
         organization=source.organization,
         repositories=source.repositories,
-        git_of=git_of,
+        history_of=history_of,
         incident_labels=source.incident_labels,
         since=source.since,
         jobs_per_pull=source.jobs_per_pull,

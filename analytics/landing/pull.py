@@ -15,7 +15,7 @@ from threading import Lock
 import duckdb
 
 from analytics import progress
-from analytics.errors import PausedError, QuarterdeckError, SourceError, UsageError
+from analytics.errors import PausedError, QuarterdeckError, SourceError, UnreachableError, UsageError
 from analytics.landing.pages import judge_page
 from analytics.landing.providers import deploy_workflows, provider_of
 from analytics.landing.reprocess import reprocess
@@ -28,9 +28,13 @@ __all__ = ["PullResult", "provider_of", "pull", "reprocess"]
 
 STAGE = "pull"
 # Attempts first: their jobs are read afterwards.
-_REFRESH_ORDER = ("pipeline_runs", "deployments", "pipeline_jobs")
+_REFRESH_ORDER = ("commits", "pipeline_runs", "deployments", "pipeline_jobs", "attestations")
 # Entities of which a record that was never read is missing from the numbers.
 _READ_ONCE = ("pipeline_jobs",)
+# Entities of which one record leads to the next: a commit to its parents.
+_READ_ON = ("commits",)
+# After so many requests in a row without any answer, a source is left alone.
+_SILENCES = 3
 _logger = logging.getLogger(__name__)
 
 
@@ -108,12 +112,14 @@ class _Pulling:
         self.errors: list[str] = []
         self.failed: list[tuple[str, str]] = []
         self.pause: PausedError | None = None
+        # How often in a row it did not answer; what is wrong with one repository is no reason to leave the others.
+        self.silences = 0
         # The store has one connection; requests that are read side by side take turns with it.
         self.turn = Lock()
 
     def read(self, entity: str, key: str) -> None:
         """Land what is new of one request; its failure is noted and stops no other."""
-        if self.pause is not None:
+        if self.is_over:
             self.failed.append((entity, key))
             return
         before = self.tally.items, self.tally.quarantined
@@ -124,12 +130,18 @@ class _Pulling:
                 self.land(self.provider.changes(entity, key, cursor))
             else:
                 self._read_ahead(entity, key, cursor)
+            self.silences = 0
         except SourceError as error:
             self.failed.append((entity, key))
             self._note(f"{self.provider.name}: {key}", error)
         items, quarantined = self.tally.items - before[0], self.tally.quarantined - before[1]
         if items or quarantined:
             _logger.info("%s: %s of %s: %d items, %d refused", self.provider.name, entity, key, items, quarantined)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether asking the source for more is no use now."""
+        return self.pause is not None or self.silences >= _SILENCES
 
     def land(self, pages: Iterator[Page]) -> None:
         """Land pages one by one."""
@@ -144,9 +156,13 @@ class _Pulling:
         found = wanted(self.store.con, entity, first_workflows)
         if not found:
             return
-        if self.pause is None:
+        if not self.is_over:
             try:
                 self.land(self.provider.refresh(entity, found))
+                # What was found names more that was never seen, until it does not.
+                while entity in _READ_ON and (more := wanted(self.store.con, entity)) and more != found:
+                    found = more
+                    self.land(self.provider.refresh(entity, found))
             except SourceError as error:
                 self._note(f"{self.provider.name}: {entity}", error)
         if entity in _READ_ONCE:
@@ -159,6 +175,11 @@ class _Pulling:
                 self.pause = error
                 self.errors.append(str(error))
             return
+        if isinstance(error, UnreachableError):
+            self.silences += 1
+            if self.silences > 1:
+                self.errors[-1] = str(error)
+                return
         # One bad repository or file of a source stops no other.
         _logger.error("%s: %s", where, error)
         self.errors.append(str(error))

@@ -1,7 +1,8 @@
-"""Judging everything that is landed once more, after a judge was changed; no source is read.
+"""Judging everything that is landed once more, after a judge or a translation was changed; no source is read.
 
 Items that are bad by today's judge go to quarantine, refused records that were kept whole and are good now become
-items, and keys and times are read again. Source: ingestion.md sections 1 and 5.
+items, and keys and times are read again. What came from an API is made anew from the kept answers. Source:
+ingestion.md sections 1 and 5.
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ import polars as pl
 from analytics import progress
 from analytics.landing.judge import judge_for
 from analytics.landing.payloads import reading_query
+from analytics.landing.providers import translator_of
 from analytics.landing.schema import landing_path
 from analytics.landing.store import LandingStore
+from analytics.landing.translating import translate_anew
 from analytics.settings import Settings
 from analytics.sources.entities import ENTITIES
 
@@ -34,6 +37,8 @@ class ReprocessResult:
     to_quarantine: int
     to_items: int
     read_anew: int
+    # Records of an API that are others now.
+    translated: int = 0
 
 
 def reprocess(settings: Settings) -> list[ReprocessResult]:
@@ -49,8 +54,10 @@ def reprocess(settings: Settings) -> list[ReprocessResult]:
             released = _release(store, quarantined)
             refused = _refuse(store, landed)
             anew = _read_anew(store)
+            translator = translator_of(source)
+            translated = translate_anew(store, translator) if translator else 0
         progress.report(STAGE, f"{source.name}: {refused:,} refused, {released:,} released, {anew:,} read anew")
-        results.append(ReprocessResult(source.name, refused, released, anew))
+        results.append(ReprocessResult(source.name, refused, released, anew, translated))
     return results
 
 

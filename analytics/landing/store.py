@@ -167,27 +167,36 @@ class LandingStore:
         """
         page = judged.page
         try:
-            items = quarantined = 0
             with self.transaction():
                 self._last_page_id += 1
-                # What was observed later wins over what was observed before in the same second.
-                behind = self._last_page_id * LINES_OF_A_PAGE if page.observed else 0
-                for part in judged.parts:
-                    lines = [behind + line for line in part.lines]
-                    refusals = [
-                        replace(one, line=behind + one.line) if one.line else one for one in part.refused
-                    ] + self.arrive(part.entity, lines, part.payloads)
-                    items += self._insert_items(page, part.entity) if part.lines else 0
-                    self._insert_quarantine(page, part.entity, refusals)
-                    quarantined += len(refusals)
-                self._insert_page(page, items, quarantined)
+                landed = self.write_again(judged, self._last_page_id)
+                self._insert_page(page, landed.items, landed.quarantined)
         except duckdb.Error as error:
             raise LandingError(
                 f"{page.entity} could not be landed: {error}",
                 where=page.request_key,
                 fix="Check the free space and `engine` in the settings; the next pull goes on behind the last page.",
             ) from error
+        return landed
+
+    def write_again(self, judged: JudgedPage, page_id: int) -> Landed:
+        """Write the items and the quarantine of a page that has this number, inside the caller's transaction."""
+        page = judged.page
+        items = quarantined = 0
+        # What was observed later wins over what was observed before in the same second.
+        behind = page_id * LINES_OF_A_PAGE if page.observed else 0
+        for part in judged.parts:
+            lines = [behind + line for line in part.lines]
+            refusals = [replace(one, line=behind + one.line) if one.line else one for one in part.refused]
+            refusals += self.arrive(part.entity, lines, part.payloads)
+            items += self._insert_items(page, part.entity, page_id) if part.lines else 0
+            self._insert_quarantine(page, part.entity, refusals, page_id)
+            quarantined += len(refusals)
         return Landed(items, quarantined)
+
+    def names(self) -> dict[str, str]:
+        """The repository behind each request whose key is an id, under its present name."""
+        return dict(self._noted("names", {}))
 
     def arrive(self, entity: str, lines: list[int], payloads: list[bytes]) -> list[Refused]:
         """Read keys and times of payloads into the temporary table `arriving`; give back what cannot be read."""
@@ -218,7 +227,7 @@ class LandingStore:
             self.con.execute("DELETE FROM arriving WHERE NOT is_read")
         return unread
 
-    def _insert_items(self, page: Page, entity: str) -> int:
+    def _insert_items(self, page: Page, entity: str, page_id: int) -> int:
         changed = _CHANGED if page.observed else ""
         (inserted,) = self.con.execute(
             "INSERT INTO items SELECT $entity, key, updated_at, occurred_at, $origin, $generation, line, $page_id, "
@@ -227,12 +236,12 @@ class LandingStore:
                 "entity": entity,
                 "origin": page.request_key,
                 "generation": page.generation,
-                "page_id": self._last_page_id,
+                "page_id": page_id,
             },
         ).fetchall()[0]
         return int(inserted)
 
-    def _insert_quarantine(self, page: Page, entity: str, refusals: list[Refused]) -> None:
+    def _insert_quarantine(self, page: Page, entity: str, refusals: list[Refused], page_id: int) -> None:
         here = {"entity": entity, "origin": page.request_key}
         if page.observed and refusals:
             refusals = self._newly_refused(here, refusals)
@@ -251,7 +260,7 @@ class LandingStore:
             self.con.execute(
                 "INSERT INTO quarantine SELECT $entity, $origin, $generation, line, reason, json_path, detail, sha256, "
                 f"excerpt, $page_id, payload FROM {rows}",
-                {**here, "generation": page.generation, "page_id": self._last_page_id},
+                {**here, "generation": page.generation, "page_id": page_id},
             )
 
     def _newly_refused(self, here: dict[str, str], refusals: list[Refused]) -> list[Refused]:

@@ -23,10 +23,39 @@ SETTLED_STATES = ("success", "failure", "error", "inactive", "abandoned", "destr
 def wanted(con: duckdb.DuckDBPyConnection, entity: str, first_workflows: Collection[str] = ()) -> list[Wanted]:
     """The records of an entity to read again, in the order of their worth.
 
-    Runs: attempts not completed, and earlier attempts never seen completed. Deployments: without a settled state.
-    Jobs: of completed attempts whose jobs were never read, deploy workflows first, then newest first.
+    Commits: those that landed commits and pull requests name and no list showed, each asked for once. Runs: attempts
+    not completed, and earlier attempts never seen completed. Deployments: without a settled state. Jobs: of completed
+    attempts whose jobs were never read, deploy workflows first, then newest first. Attestations: of digests of
+    artifacts and deployments, asked for until a week after they were made.
     """
     return _FINDERS[entity](con, first_workflows) if entity in _FINDERS else []
+
+
+def _commits(con: duckdb.DuckDBPyConnection, first_workflows: Collection[str]) -> list[Wanted]:
+    # Of a pull request the last commit first: the list that starts there holds the others.
+    rows = con.execute(
+        f"""
+        WITH landed AS (
+            SELECT split_part(origin, '/', 1) AS repository, payload ->> '$.sha' AS sha,
+                   from_json(payload -> '$.parents', '["VARCHAR"]') AS parents
+            FROM items WHERE entity = 'commits'
+        ), named AS (
+            SELECT repository, unnest(parents) AS sha, 0 AS place FROM landed
+            UNION ALL
+            SELECT repository, shas[-1 - place] AS sha, place FROM (
+                SELECT split_part(origin, '/', 1) AS repository,
+                       from_json(payload -> '$.commits', '["VARCHAR"]') AS shas, unnest(range(len(shas))) AS place
+                FROM ({_NEWEST.format(entity="pull_requests")})
+            )
+        )
+        SELECT repository, sha FROM named
+        ANTI JOIN landed USING (repository, sha)
+        ANTI JOIN (SELECT request_key FROM pages WHERE entity = 'commits') AS asked
+            ON asked.request_key = repository || '/commits/' || sha
+        WHERE sha IS NOT NULL GROUP BY repository, sha ORDER BY repository, min(place), sha
+        """
+    ).fetchall()
+    return [Wanted(repository, sha) for repository, sha in rows]
 
 
 def _runs(con: duckdb.DuckDBPyConnection, first_workflows: Collection[str]) -> list[Wanted]:
@@ -91,8 +120,33 @@ def _jobs(con: duckdb.DuckDBPyConnection, first_workflows: Collection[str]) -> l
     return [Wanted(row[0], row[1], row[2]) for row in sorted(rows, key=lambda row: not is_first(row[3]))]
 
 
+def _attestations(con: duckdb.DuckDBPyConnection, first_workflows: Collection[str]) -> list[Wanted]:
+    rows = con.execute(
+        """
+        WITH digests AS (
+            SELECT payload ->> '$.digest' AS digest, min(split_part(origin, '/', 1)) AS repository,
+                   max(occurred_at) AS made_at
+            FROM items WHERE entity IN ('artifacts', 'deployments') AND payload ->> '$.digest' LIKE 'sha%:%'
+            GROUP BY digest
+        ), asked AS (
+            SELECT unnest(from_json(request, '["VARCHAR"]')) AS digest, fetched_at
+            FROM pages WHERE entity = 'attestations' AND kind = 'attestations'
+        )
+        SELECT repository, digest FROM digests
+        WHERE NOT EXISTS (
+            FROM asked WHERE asked.digest = digests.digest
+            AND asked.fetched_at >= coalesce(digests.made_at, TIMESTAMP '1970-01-01') + INTERVAL 7 DAY
+        )
+        ORDER BY ALL
+        """
+    ).fetchall()
+    return [Wanted(repository, digest) for repository, digest in rows]
+
+
 _FINDERS: dict[str, Callable[[duckdb.DuckDBPyConnection, Collection[str]], list[Wanted]]] = {
+    "commits": _commits,
     "pipeline_runs": _runs,
     "deployments": _deployments,
     "pipeline_jobs": _jobs,
+    "attestations": _attestations,
 }

@@ -24,7 +24,7 @@ from github.Requester import HTTPRequestsConnectionClass, HTTPSRequestsConnectio
 from urllib3.exceptions import HTTPError
 from urllib3.util.retry import Retry
 
-from analytics.errors import SourceError
+from analytics.errors import SourceError, UnreachableError
 from analytics.secrets import scrub
 from analytics.sources.github.credentials import Credential
 from analytics.sources.github.limits import Budget, RateLimitedError
@@ -117,7 +117,7 @@ class GitHubClient:
     def get(self, path: str, parameters: Mapping[str, str | int] | None = None, etag: str | None = None) -> Answer:
         """Ask for a path or an absolute address of the same host; a 304 comes back as it is.
 
-        Raises RateLimitedError, NotFoundError, RefusedError, BadBodyError; SourceError when GitHub cannot be reached.
+        Raises RateLimitedError, NotFoundError, RefusedError, BadBodyError, UnreachableError.
         """
         given = {name: str(value) for name, value in (parameters or {}).items()}
         headers = {"If-None-Match": etag} if etag else {}
@@ -257,7 +257,7 @@ class GitHubClient:
             )
         except (requests.RequestException, HTTPError, OSError, ValueError) as error:
             words, fix = _unreachable(error)
-            raise SourceError(
+            raise UnreachableError(
                 f"GitHub cannot be reached: {words}: {self._shown(str(error))}", where=self._base_url, fix=fix
             ) from None
         return status, {str(name).lower(): str(value) for name, value in said.items()}, text

@@ -14,6 +14,16 @@ from analytics.sources.github.translate import translate
 from analytics.sources.port import Answered, Page, RawRecord, Refusal, TimeWindow
 
 
+def records_of(kind: str, body: str, repository: str) -> dict[str, list[RawRecord]]:
+    """The records of an answer by their entity; of an empty answer there are none."""
+    records: dict[str, list[RawRecord]] = {}
+    if body:
+        for entity, _, record, _ in translate(kind, body, repository):
+            found = records.setdefault(entity, [])
+            found.append(RawRecord(len(found) + 1, msgspec.json.encode(record)))
+    return records
+
+
 def page_of(
     entity: str,
     sight: Sight,
@@ -31,16 +41,12 @@ def page_of(
     `body` stands for the answer's own where several answers were joined.
     """
     text = scrub(body if body is not None else answer.body if answer else "")
-    records: dict[str, list[RawRecord]] = {entity: []}
-    if text:
-        for of, _, record, _ in translate(kind, text, sight.name):
-            found = records.setdefault(of, [])
-            found.append(RawRecord(len(found) + 1, msgspec.json.encode(record)))
+    records = records_of(kind, text, sight.name)
     return Page(
         entity=entity,
         request_key=sight.database_id,
         generation=1,
-        records=records.pop(entity),
+        records=records.pop(entity, []),
         refusals=refusals,
         cursor=cursor,
         status=answer.status if answer else 404,

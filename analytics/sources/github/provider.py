@@ -16,7 +16,9 @@ from analytics import progress
 from analytics.errors import SourceError
 from analytics.sources.git import GitProvider
 from analytics.sources.github import queries
+from analytics.sources.github.attestations import attestation_pages
 from analytics.sources.github.client import Answer, BadBodyError, GitHubClient, GraphQLRefusedError, NotFoundError
+from analytics.sources.github.history import ApiHistory
 from analytics.sources.github.pages import page_of
 from analytics.sources.github.sweep import Sight, sweep
 from analytics.sources.port import Capabilities, Collected, Cursor, Page, Refusal, TimeWindow, Wanted
@@ -30,17 +32,17 @@ RERUN_DAYS = 32
 LOOKBACK_DAYS = 90
 OVERLAP = timedelta(minutes=10)
 BEGINNING = "2008-01-01"
-_GIT_ENTITIES = ("commits", "tags", "file_revisions")
+_HISTORY = ("commits", "tags", "file_revisions")
 _DIRECT = ("pull_requests", "pipeline_runs", "deployments", "incidents", "releases")
-# These come with others: reviews with pull requests, jobs by the run, artifacts with releases.
-_ACCOMPANYING = ("reviews", "pipeline_jobs", "artifacts")
+# These come with others: reviews with pull requests, jobs by the run, artifacts with releases, attestations by digest.
+_ACCOMPANYING = ("reviews", "pipeline_jobs", "artifacts", "attestations")
 
 
 class GitHubProvider:
     """One organisation, or listed repositories, on github.com or a GitHub Enterprise Server.
 
-    Commits, tags and file revisions come through git (`git_of` makes that provider once names and addresses are
-    known); all else through the API. `first_workflows` names those whose jobs are read first: deployments.
+    Commits, tags and file revisions come through git, or through the API: `history_of` makes that one once names and
+    addresses are known. All else comes through the API.
     """
 
     def __init__(
@@ -50,7 +52,7 @@ class GitHubProvider:
         *,
         organization: str | None,
         repositories: Sequence[str],
-        git_of: Callable[[Mapping[str, str]], GitProvider],
+        history_of: Callable[[Mapping[str, str]], GitProvider | ApiHistory],
         incident_labels: Sequence[str] = ("incident",),
         since: date | None = None,
         jobs_per_pull: int = 2000,
@@ -60,8 +62,8 @@ class GitHubProvider:
         self._client = client
         self._organization = organization
         self._repositories = list(repositories)
-        self._git_of = git_of
-        self._git: GitProvider | None = None
+        self._history_of = history_of
+        self._history: GitProvider | ApiHistory | None = None
         self._labels = list(incident_labels)
         self._since = since.isoformat() if since else BEGINNING
         self._jobs_left = jobs_per_pull
@@ -74,10 +76,12 @@ class GitHubProvider:
         return self._name
 
     def capabilities(self) -> Capabilities:
-        """What GitHub gives; runs, deployments and jobs are read again by id."""
+        """What GitHub gives; commits (through the API), runs, deployments and jobs are read again by id."""
         return Capabilities(
-            frozenset((*_GIT_ENTITIES, *_DIRECT, *_ACCOMPANYING)),
-            refresh=frozenset({"pipeline_runs", "deployments", "pipeline_jobs"}),
+            frozenset((*_HISTORY, *_DIRECT, *_ACCOMPANYING)),
+            # What git does not show of commits, nobody has.
+            refresh=frozenset({"pipeline_runs", "deployments", "pipeline_jobs", "attestations"})
+            | ({"commits"} if isinstance(self._history, ApiHistory) else set()),
             workers=self._workers,
         )
 
@@ -87,11 +91,15 @@ class GitHubProvider:
         self._sights = sweep(self._client, self._organization, self._repositories)
         keys = list(self._sights)
         names = {key: sight.name for key, sight in self._sights.items()}
-        self._git = self._git_of({sight.name: sight.clone_url for sight in self._sights.values()})
-        by_name = {name: key for key, name in names.items()}
+        history = self._history = self._history_of({sight.name: sight.clone_url for sight in self._sights.values()})
         requests = dict.fromkeys((*_DIRECT, *_ACCOMPANYING), keys)
-        for entity, repositories in self._git.discover().requests.items():
-            requests[entity] = [by_name[repository] for repository in repositories]
+        if isinstance(history, ApiHistory):
+            watched = [key for key, sight in self._sights.items() if history.watches(sight)]
+            requests |= {"commits": keys, "tags": keys, **({"file_revisions": watched} if watched else {})}
+        else:
+            by_name = {name: key for key, name in names.items()}
+            for entity, repositories in history.discover().requests.items():
+                requests[entity] = [by_name[repository] for repository in repositories]
         return Collected(requests, names)
 
     def changes(self, entity: str, request_key: str, cursor: Cursor | None) -> Iterator[Page]:
@@ -108,8 +116,8 @@ class GitHubProvider:
         mark = sight.marks.get(entity)
         if mark is not None and known.get("mark") == mark and "reading" not in known:
             return
-        if entity in _GIT_ENTITIES:
-            yield from self._through_git(entity, sight, known)
+        if entity in _HISTORY:
+            yield from self._of_history(entity, sight, known)
             return
         walk = {
             "pull_requests": self._pull_requests,
@@ -123,12 +131,16 @@ class GitHubProvider:
     def refresh(self, entity: str, wanted: Sequence[Wanted]) -> Iterator[Page]:
         """Pages with single records as they are now; jobs beyond this pull's budget are left for the next."""
         here = [want for want in wanted if want.request_key in self._sights]
-        if entity == "deployments":
+        if entity == "commits" and isinstance(self._history, ApiHistory):
+            yield from self._history.refresh(here, self._sights)
+        elif entity == "deployments":
             yield from self._deployments_by_id(here)
         elif entity == "pipeline_runs":
             for number, want in enumerate(here):
                 progress.report("pull", f"{self._name}: attempts of runs", number, len(here))
                 yield from self._run_by_id(want)
+        elif entity == "attestations":
+            yield from attestation_pages(self._client, here, self._sights)
         elif entity == "pipeline_jobs":
             for number, want in enumerate(here):
                 if self._jobs_left <= 0:
@@ -136,16 +148,19 @@ class GitHubProvider:
                 progress.report("pull", f"{self._name}: jobs of runs", number, len(here))
                 yield from self._jobs_of(want)
 
-    # --- git ---------------------------------------------------------------------------------------------------------
+    # --- commits, tags, watched files --------------------------------------------------------------------------------
 
-    def _through_git(self, entity: str, sight: Sight, known: dict[str, Any]) -> Iterator[Page]:
-        assert self._git is not None
+    def _of_history(self, entity: str, sight: Sight, known: dict[str, Any]) -> Iterator[Page]:
+        assert self._history is not None
         mark = sight.marks.get("commits")
         if mark is not None and known.get("mark") == mark:
             return
+        if isinstance(self._history, ApiHistory):
+            yield from self._history.changes(entity, sight, known, mark)
+            return
         inner = {key: value for key, value in known.items() if key != "mark"}
         held: Page | None = None
-        for page in self._git.changes(entity, sight.name, inner or None):
+        for page in self._history.changes(entity, sight.name, inner or None):
             if held is not None:
                 yield held
             held = replace(page, request_key=sight.database_id)
@@ -231,18 +246,24 @@ class GitHubProvider:
                     )  # fmt: skip
 
     def _runs(self, sight: Sight, known: dict[str, Any], mark: str | None) -> Iterator[Page]:
-        """Newest first, each page asked whether it changed; at the end of what a list shows, below the oldest seen."""
-        newest = known.get("newest")
-        start = self._since
-        if newest:
-            start = max(start, (datetime.fromisoformat(newest) - timedelta(days=RERUN_DAYS)).date().isoformat())
-        reading = known.get("reading") or {"start": start, "until": None, "page": 1, "newest": newest}
+        """Newest first, each page asked whether it changed; at the end of what a list shows, below the oldest seen.
+
+        The window that is looked at again and again starts before anything that can still change, and moves on once
+        a month: a list that is asked for under another address cannot say that it is as it was. What lies before it
+        is read once.
+        """
+        start = self._start_of_window(sight, known)
+        has_older = "looked" not in known and self._since < start and sight.created_at.date().isoformat() < start
+        reading = known.get("reading") or {
+            "start": start, "until": None, "page": 1, "window": start, "looked": sight.seen_at.isoformat(),
+            "older": self._since if has_older else None,
+        }  # fmt: skip
         # Of each page of the window: its ETag, whether it was full and its oldest run.
         seen: dict[str, list[Any]] = dict(known.get("seen", {}))
         unsaved = "reading" in known
         while True:
-            number, until = reading["page"], reading["until"]
-            window = f"{reading['start']}..{until}" if until else f">={reading['start']}"
+            number, start, until = reading["page"], reading["start"], reading["until"]
+            window = f"{start}..{until}" if until else f">={start}"
             place = f"{window} {number}"
             etag, full, oldest = seen.get(place, (None, False, None))
             answer = self._client.get(
@@ -257,7 +278,6 @@ class GitHubProvider:
                 times = sorted(str(run["created_at"]) for run in runs if isinstance(run, dict) and "created_at" in run)
                 full, oldest = len(runs) == PAGE_ITEMS, times[0] if times else None
                 seen[place] = [answer.etag, full, oldest]
-                reading["newest"] = max(filter(None, (reading["newest"], *times[-1:])), default=None)
             more = full
             if full and number < REACHABLE_PAGES:
                 reading["page"] = number + 1
@@ -266,13 +286,21 @@ class GitHubProvider:
             elif full:
                 refusals.append(Refusal(0, "window_capped", f"more runs were made at {oldest} than a list shows"))
                 more = False
+            if not more and reading["older"] is not None:
+                end = f"{reading['window']}T00:00:00Z"
+                reading.update(start=reading["older"], until=end, page=1, older=None)
+                more = True
             cursor: dict[str, Any] = (
                 {**known, "seen": seen, "reading": dict(reading)}
                 if more
-                else {"newest": reading["newest"], "seen": _of_window(seen, reading["start"])}
+                else {
+                    "looked": reading["looked"],
+                    "start": reading["window"],
+                    "seen": _of_window(seen, reading["window"]),
+                }
             )
             if answer.status != 304:
-                bounds = TimeWindow(_moment(reading["start"]), _moment(until))
+                bounds = TimeWindow(_moment(start), _moment(until))
                 yield page_of(
                     "pipeline_runs", sight, "runs", answer, cursor, total_count=total, window=bounds, refusals=refusals
                 )
@@ -281,6 +309,16 @@ class GitHubProvider:
                 yield Page("pipeline_runs", sight.database_id, 1, (), (), cursor, 304)
             if not more:
                 return
+
+    def _start_of_window(self, sight: Sight, known: Mapping[str, Any]) -> str:
+        # What could be started again when we looked last; or now, where we never did.
+        looked = datetime.fromisoformat(known["looked"]) if "looked" in known else sight.seen_at
+        span = timedelta(days=RERUN_DAYS)
+        latest = looked - span
+        day = known.get("start")
+        if day is None or not (latest - span).date().isoformat() <= day <= latest.date().isoformat():
+            day = latest.date().isoformat()
+        return max(str(day), self._since)
 
     def _run_by_id(self, want: Wanted) -> Iterator[Page]:
         sight = self._sights[want.request_key]

@@ -7,6 +7,7 @@ _SIGHT = """
   id
   nameWithOwner
   url
+  createdAt
   pushedAt
   defaultBranchRef { name target { oid } }
   pullRequests(first: 1, orderBy: {field: UPDATED_AT, direction: DESC}) { totalCount nodes { updatedAt } }
@@ -74,4 +75,22 @@ DEPLOYMENTS = f"""query($id: ID!, $after: String) {{
 
 DEPLOYMENTS_BY_ID = f"""query($ids: [ID!]!) {{
   nodes(ids: $ids) {{ ... on Deployment {{ {_DEPLOYMENT} repository {{ databaseId }} }} }}
+}}"""
+
+# Tags of tags are rare, and deeper ones are not known.
+_TARGET = "__typename oid ... on Commit { committedDate }"
+REFS = f"""query($id: ID!, $prefix: String!, $after: String) {{
+  node(id: $id) {{ ... on Repository {{
+    refs(refPrefix: $prefix, first: 100, after: $after) {{
+      totalCount
+      pageInfo {{ hasNextPage endCursor }}
+      nodes {{
+        name
+        target {{
+          {_TARGET}
+          ... on Tag {{ tagger {{ date }} target {{ {_TARGET} ... on Tag {{ target {{ {_TARGET} }} }} }} }}
+        }}
+      }}
+    }}
+  }} }}
 }}"""

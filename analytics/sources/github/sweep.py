@@ -22,6 +22,8 @@ SETTLED = timedelta(minutes=1)
 class Sight:
     """One repository: its database id, node id, present name, where git reaches it, and when each list last moved.
 
+    `seen_at` is GitHub's time of the look, which our clock need not agree with.
+
     `marks` gives, by entity, a text that differs when the list may have changed; an entity whose newest change is so
     recent that a second one could hide behind it has no mark.
     """
@@ -31,6 +33,8 @@ class Sight:
     name: str
     clone_url: str
     head: str | None
+    created_at: datetime
+    seen_at: datetime
     marks: Mapping[str, str]
 
 
@@ -103,6 +107,8 @@ def _sight(node: Mapping[str, Any], seen_at: datetime) -> Sight:
         name=str(node["nameWithOwner"]),
         clone_url=str(node["url"]),
         head=head,
+        created_at=datetime.fromisoformat(node["createdAt"]),
+        seen_at=seen_at,
         marks={entity: mark for entity, mark in marks.items() if mark is not None},
     )
 

@@ -17,12 +17,18 @@ Found = tuple[str, int, Record, Any]
 
 _RUN_ADDRESS = re.compile(r"/actions/runs/([0-9]{1,19})")
 _WORKFLOWS = ".github/workflows/"
+# Kinds whose body is the list itself.
+_LISTS = frozenset(
+    {"issues", "releases", "commits", "tags", "file_revisions", "pull_requests_rest", "reviews_rest", "attestations"}
+)
+# As git gives them: a message ends at its first NUL, and after so many bytes.
+MESSAGE_BYTES = 64 * 1024
 
 
 def translate(kind: str, body: str, repository: str) -> Iterator[Found]:
     """Entity, place in the list, record and raw item of everything that an answer of this kind holds.
 
-    Kinds: runs, run, jobs, pull_requests, deployments, deployments_by_id, issues, releases. Raises ValueError for a
+    Kinds are those of `_TRANSLATORS`. Raises ValueError for a
     body that is no JSON; the client refused those before.
     """
     for index, item in enumerate(_items(kind, msgspec.json.decode(body))):
@@ -34,7 +40,7 @@ def _items(kind: str, body: Any) -> list[Any]:
     found: Any
     if kind == "run":
         return [body]
-    if kind in ("issues", "releases"):
+    if kind in _LISTS:
         found = body
     elif kind in ("runs", "jobs"):
         found = _mapping(body).get("workflow_runs" if kind == "runs" else "jobs")
@@ -113,6 +119,86 @@ def pull_request(node: Record, repository: str) -> Record:
         "commits": [_at(one, "commit", "oid") for one in _nodes(node, "commits")],
         "head_ref": node.get("headRefName"),
         "updated_at": node.get("updatedAt"),
+    }
+
+
+def commit(raw: Record, repository: str) -> Record:
+    """A commit of REST as git tells it; changed files where they were asked for."""
+    files = raw.get("files")
+    paths: set[Any] = set()
+    for file in files if isinstance(files, list) else ():
+        paths.add(_at(file, "filename"))
+        # A copy leaves the other path as it was.
+        paths.add(_at(file, "previous_filename") if _at(file, "status") == "renamed" else None)
+    parents = raw.get("parents")
+    return {
+        "repository": repository,
+        "sha": raw.get("sha"),
+        "parents": [_at(parent, "sha") for parent in parents] if isinstance(parents, list) else None,
+        "author": _at(raw, "commit", "author", "name") or _at(raw, "commit", "author", "email"),
+        "authored_at": _at(raw, "commit", "author", "date"),
+        "committed_at": _at(raw, "commit", "committer", "date"),
+        "message": _message(_at(raw, "commit", "message")),
+        "files": sorted((path for path in paths if isinstance(path, str)), key=str.encode)
+        if isinstance(files, list)
+        else None,
+    }
+
+
+def tag(node: Record, repository: str) -> Record:
+    """A tag of GraphQL; its time is the tagger's, else the commit's."""
+    target = node.get("target")
+    at = _at(target, "tagger", "date")
+    while _at(target, "__typename") == "Tag":
+        target = _at(target, "target")
+    is_commit = _at(target, "__typename") == "Commit"
+    return {
+        "repository": repository,
+        "name": node.get("name"),
+        "sha": _at(target, "oid") if is_commit else None,
+        "tagged_at": at or _at(target, "committedDate"),
+    }
+
+
+def file_revision(raw: Record, repository: str) -> Record:
+    """The newest change of a watched path."""
+    return {
+        "repository": repository,
+        "path": raw.get("path"),
+        "sha": _at(raw, "commit", "sha"),
+        "committed_at": _at(raw, "commit", "commit", "committer", "date"),
+    }
+
+
+def pull_request_rest(raw: Record, repository: str) -> Record:
+    """A pull request of REST (a list, a saved webhook); its commits and reviews come apart."""
+    labels = raw.get("labels")
+    return {
+        "repository": repository,
+        "number": raw.get("number"),
+        "title": raw.get("title"),
+        "author": _at(raw, "user", "login"),
+        "labels": [_at(label, "name") for label in labels] if isinstance(labels, list) else None,
+        "created_at": raw.get("created_at"),
+        "merged_at": raw.get("merged_at"),
+        "closed_at": raw.get("closed_at"),
+        # An open pull request has one too: that of a merge nobody made.
+        "merge_commit_sha": raw.get("merge_commit_sha") if raw.get("merged_at") else None,
+        "head_ref": _at(raw, "head", "ref"),
+        "updated_at": raw.get("updated_at"),
+    }
+
+
+def review_rest(raw: Record, repository: str) -> Record:
+    """A submitted review of REST; the pull request is known by its address."""
+    number = str(raw.get("pull_request_url") or "").rpartition("/")[2]
+    return {
+        "repository": repository,
+        "number": int(number) if number.isascii() and number.isdigit() and len(number) < 19 else None,
+        "reviewer": _at(raw, "user", "login") or "ghost",
+        "state": raw.get("state"),
+        "submitted_at": raw.get("submitted_at"),
+        "updated_at": raw.get("submitted_at"),
     }
 
 
@@ -237,6 +323,32 @@ def _of_release(raw: Record, repository: str) -> Iterator[tuple[str, Record]]:
             yield "artifacts", artifact
 
 
+def _of_commit(raw: Record, repository: str) -> Iterator[tuple[str, Record]]:
+    yield "commits", commit(raw, repository)
+
+
+def _of_tag(raw: Record, repository: str) -> Iterator[tuple[str, Record]]:
+    yield "tags", tag(raw, repository)
+
+
+def _of_file_revision(raw: Record, repository: str) -> Iterator[tuple[str, Record]]:
+    yield "file_revisions", file_revision(raw, repository)
+
+
+def _of_pull_request_rest(raw: Record, repository: str) -> Iterator[tuple[str, Record]]:
+    yield "pull_requests", pull_request_rest(raw, repository)
+
+
+def _of_review_rest(raw: Record, repository: str) -> Iterator[tuple[str, Record]]:
+    # One that is still being written is nobody's review yet.
+    if raw.get("submitted_at") or raw.get("state") != "PENDING":
+        yield "reviews", review_rest(raw, repository)
+
+
+def _of_attestation(raw: Record, repository: str) -> Iterator[tuple[str, Record]]:
+    yield "attestations", {"digest": raw.get("digest"), "bundle": raw.get("bundle")}
+
+
 _TRANSLATORS: dict[str, Callable[[Record, str], Iterator[tuple[str, Record]]]] = {
     "runs": _of_run,
     "run": _of_run,
@@ -246,6 +358,12 @@ _TRANSLATORS: dict[str, Callable[[Record, str], Iterator[tuple[str, Record]]]] =
     "deployments_by_id": _of_deployment,
     "issues": _of_issue,
     "releases": _of_release,
+    "commits": _of_commit,
+    "tags": _of_tag,
+    "file_revisions": _of_file_revision,
+    "pull_requests_rest": _of_pull_request_rest,
+    "reviews_rest": _of_review_rest,
+    "attestations": _of_attestation,
 }
 
 
@@ -262,6 +380,13 @@ def _at(value: Any, *path: str) -> Any:
 def _nodes(node: Record, field: str) -> list[Record]:
     nodes = _at(node, field, "nodes")
     return [one for one in nodes if isinstance(one, dict)] if isinstance(nodes, list) else []
+
+
+def _message(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    data = value.split("\0", 1)[0].encode("utf-8", "replace")
+    return data[:MESSAGE_BYTES].decode("utf-8", "replace").rstrip("\n")
 
 
 def _lower(value: Any) -> Any:

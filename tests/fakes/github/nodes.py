@@ -11,7 +11,7 @@ from typing import Any
 
 from graphql import GraphQLError, GraphQLResolveInfo
 
-from tests.fakes.github.world import Commit, Deployment, Issue, Pull, Release, Repository, World, text
+from tests.fakes.github.world import Commit, Deployment, Issue, Pull, Release, Repository, Tag, World, text
 
 Node = dict[str, Any]
 Key = tuple[Any, ...]
@@ -233,7 +233,38 @@ def repository_node(one: Repository) -> Node:
         ),
         "issues": connection(one.issues, issue_node, both, "CREATED_AT"),
         "releases": connection(one.releases, release_node, releases, "CREATED_AT", falling=True),
+        "refs": _refs_of(one),
     }
+
+
+def _refs_of(one: Repository) -> Callable[..., Node]:
+    def read(
+        field: str,
+        refPrefix: str,  # noqa: N803
+        first: int | None = None,
+        after: str | None = None,
+    ) -> Node:
+        return _refs(one, refPrefix)(field, first, after)
+
+    return read
+
+
+def _refs(one: Repository, prefix: str) -> Callable[..., Node]:
+    if prefix == "refs/heads/":
+        named = [{"name": name, "target": commit_node(one.graph[sha])} for name, sha in one.branches.items()]
+    elif prefix == "refs/tags/":
+        named = [{"name": tag.name, "target": _tag_target(one, tag)} for tag in one.tags]
+    else:
+        raise GraphQLError(f"this fake has no refs {prefix}")
+    by_name: dict[str, Callable[[Any], Key]] = {"": lambda ref: (ref["name"],)}
+    return connection(named, lambda ref: ref, by_name, "")
+
+
+def _tag_target(one: Repository, tag: Tag) -> Node:
+    commit = commit_node(one.graph[tag.sha])
+    if tag.tagged_at is None:
+        return commit
+    return {"__typename": "Tag", "oid": f"{tag.sha[::-1]}", "tagger": {"date": text(tag.tagged_at)}, "target": commit}
 
 
 def _head(one: Repository) -> Node:

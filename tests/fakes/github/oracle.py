@@ -10,12 +10,12 @@ Rows = dict[str, dict[tuple[Any, ...], dict[str, Any]]]
 
 
 def expected(world: World, incident_label: str = "incident", *, jobs: bool = True) -> Rows:
-    """Entity to key to the fields that matter."""
+    """Entity to key to the fields that matter; commits are those that a branch, a tag or a pull request leads to."""
     rows: Rows = {
         entity: {}
         for entity in (
             "pull_requests", "reviews", "pipeline_runs", "pipeline_jobs", "deployments", "incidents", "releases",
-            "artifacts",
+            "artifacts", "commits", "tags",
         )
     }  # fmt: skip
     for repository in world.repositories.values():
@@ -31,6 +31,7 @@ def expected(world: World, incident_label: str = "incident", *, jobs: bool = Tru
                     key = (name, pull.number, review.author or "ghost")
                     rows["reviews"][key] = {"state": review.state, "submitted_at": text(review.submitted_at)}
         _runs(rows, repository, jobs=jobs)
+        _history(rows, repository)
         for made in repository.deployments:
             rows["deployments"][(made.id,)] = {
                 "repository": name, "environment": made.environment, "sha": made.sha,
@@ -49,6 +50,29 @@ def expected(world: World, incident_label: str = "incident", *, jobs: bool = Tru
             for asset in release.assets:
                 rows["artifacts"][asset["digest"], asset["name"]] = {"repository": name, "release": release.tag}
     return rows
+
+
+def _history(rows: Rows, repository: Repository) -> None:
+    name = repository.full_name
+    waiting = [*repository.branches.values(), *(tag.sha for tag in repository.tags)]
+    waiting += [sha for pull in repository.pulls for sha in pull.commits]
+    while waiting:
+        commit = repository.graph[waiting.pop()]
+        if (name, commit.sha) in rows["commits"]:
+            continue
+        waiting += commit.parents
+        rows["commits"][name, commit.sha] = {
+            "parents": commit.parents, "author": commit.author or "ghost", "message": commit.message,
+            "authored_at": text(commit.authored_at), "committed_at": text(commit.committed_at),
+        }  # fmt: skip
+    for tag in repository.tags:
+        at = tag.tagged_at or repository.graph[tag.sha].committed_at
+        rows["tags"][name, tag.name] = {"sha": tag.sha, "tagged_at": text(at)}
+
+
+def left_behind(world: World) -> set[tuple[str, str]]:
+    """Commits that were there once and that nothing leads to any more: whoever saw them keeps them."""
+    return {(one.full_name, sha) for one in world.repositories.values() for sha in one.graph}
 
 
 def _runs(rows: Rows, repository: Repository, *, jobs: bool) -> None:

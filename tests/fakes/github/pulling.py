@@ -9,18 +9,19 @@ from typing import Any
 from analytics.landing.pull import PullResult, pull
 from analytics.landing.winners import create_winners, open_landing
 from analytics.settings import Settings, load_settings
-from tests.fakes.github.oracle import Rows
+from tests.fakes.github.oracle import expected, left_behind
 from tests.fakes.github.server import FakeGitHub
+from tests.fakes.github.world import World
 
 CATALOG = "services:\n  - {name: shop, repository: acme/shop, deploys: {environments: [production]}}\n"
 
 
 def workspace(folder: Path, fake: FakeGitHub, **more: Any) -> Settings:
-    """Settings with one GitHub source; the environment must hold QD_FAKE_TOKEN."""
+    """Settings with one GitHub source, without git; the environment must hold QD_FAKE_TOKEN."""
     (folder / "catalog.yaml").write_text(CATALOG, "utf-8")
     source = {
         "name": "hub", "type": "github", "organization": fake.world.organization, "token": "${QD_FAKE_TOKEN}",
-        "base_url": fake.url, "workers": 1, "max_wait_seconds": 0, **more,
+        "base_url": fake.url, "workers": 1, "max_wait_seconds": 0, "commits": "api", **more,
     }  # fmt: skip
     settings = {"organization": "Acme", "now": fake.world.now.isoformat(), "sources": [source]}
     path = folder / "quarterdeck.yaml"
@@ -46,11 +47,18 @@ def landed(settings: Settings) -> dict[str, dict[tuple[Any, ...], dict[str, Any]
     return found
 
 
-def difference(want: Rows, have: dict[str, dict[tuple[Any, ...], dict[str, Any]]]) -> list[str]:
-    """What differs, in words; empty when the tables equal the world."""
+def difference(
+    world: World, have: dict[str, dict[tuple[Any, ...], dict[str, Any]]], *, jobs: bool = True, without: str = ""
+) -> list[str]:
+    """What differs from the world, in words, but for the entities named in `without`."""
     said: list[str] = []
-    for entity, records in want.items():
+    kept = left_behind(world)
+    for entity, records in expected(world, jobs=jobs).items():
+        if entity in without.split():
+            continue
         got = have.get(entity, {})
+        if entity == "commits":
+            got = {key: record for key, record in got.items() if key in records or key not in kept}
         said += [f"{entity} {key} is missing" for key in records.keys() - got.keys()]
         said += [f"{entity} {key} is not in the world" for key in got.keys() - records.keys()]
         for key in records.keys() & got.keys():

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import heapq
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import unquote
 
 from tests.fakes.github.world import Attempt, Commit, Issue, Release, Repository, Run, World, text
 
@@ -84,9 +86,28 @@ def _of_repository(world: World, repository: Repository, rest: str, query: dict[
         page, numbers = _page(newest, query)
         return [release_json(one) for one in page], numbers
     if rest == "/commits":
-        known(query, "sha", "per_page", "page")
-        page, numbers = _page(_history(repository, query.get("sha", repository.default_branch)), query)
+        known(query, "sha", "path", "per_page", "page")
+        found = _history(repository, query.get("sha", repository.default_branch))
+        if "path" in query:
+            found = [one for one in found if any(file["filename"] == query["path"] for file in one.files)]
+        page, numbers = _page(found, query)
         return [commit_json(one) for one in page], numbers
+    if match := re.fullmatch(r"/commits/([0-9a-f]{40})", rest):
+        known(query, "per_page", "page")
+        if match[1] not in repository.graph:
+            raise ProblemError(422, f"No commit found for SHA: {match[1]}")
+        one = repository.graph[match[1]]
+        page, numbers = _page(one.files, query)
+        return {**commit_json(one), "files": page}, numbers
+    if match := re.fullmatch(r"/contents/(.+)", rest):
+        known(query, "ref")
+        for one in _history(repository, query["ref"]):
+            for file in one.files:
+                if file["filename"] == unquote(match[1]) and file["status"] != "removed":
+                    return {"type": "file", "path": file["filename"]}, []
+                if unquote(match[1]) in (file["filename"], file.get("previous_filename")):
+                    raise ProblemError(404, "Not Found")
+        raise ProblemError(404, "Not Found")
     raise ProblemError(404, "Not Found")
 
 
@@ -144,7 +165,7 @@ def release_json(release: Release) -> dict[str, Any]:
 
 
 def commit_json(commit: Commit) -> dict[str, Any]:
-    person = {"name": commit.author, "email": f"{commit.author}@acme.test"}
+    person = {"name": commit.author or "ghost", "email": f"{commit.author}@acme.test"}
     return {
         "sha": commit.sha,
         "commit": {
@@ -244,14 +265,39 @@ def _choice(query: dict[str, str], name: str, default: str, *others: str) -> str
 
 
 def _history(repository: Repository, reference: str) -> list[Commit]:
-    if reference == repository.default_branch:
-        if not repository.commits:
-            raise ProblemError(409, "Git Repository is empty.")
-        return repository.commits
-    for place, commit in enumerate(repository.commits):
-        if commit.sha == reference:
-            return repository.commits[place:]
-    raise ProblemError(404, "Not Found")
+    if reference == repository.default_branch and not repository.head:
+        raise ProblemError(409, "Git Repository is empty.")
+    start = repository.branches.get(reference, reference)
+    if start not in repository.graph:
+        raise ProblemError(404, "Not Found")
+    key = (repository.id, start)
+    if key not in _HISTORIES:
+        _HISTORIES[key] = (repository, _walk(repository, start))
+    at, found = _HISTORIES[key]
+    # Ids are counted anew in each world.
+    if at is not repository:
+        _HISTORIES[key] = (repository, found := _walk(repository, start))
+    return found
+
+
+# A commit's history never changes.
+_HISTORIES: dict[tuple[int, str], tuple[Repository, list[Commit]]] = {}
+
+
+def _walk(repository: Repository, start: str) -> list[Commit]:
+    """Newest first, as git's log."""
+    seen, found = {start}, []
+    waiting = [(-repository.graph[start].committed_at.timestamp(), 0, start)]
+    while waiting:
+        _, _, sha = heapq.heappop(waiting)
+        commit = repository.graph[sha]
+        found.append(commit)
+        for parent in commit.parents:
+            if parent not in seen:
+                seen.add(parent)
+                moment = repository.graph[parent].committed_at.timestamp()
+                heapq.heappush(waiting, (-moment, len(seen), parent))
+    return found
 
 
 def _attestations(world: World, query: dict[str, str], sent: Any) -> dict[str, Any]:

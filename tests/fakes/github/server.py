@@ -19,7 +19,7 @@ import jwt
 
 from tests.fakes.github import graphql, rest
 from tests.fakes.github.faults import Asked, Fault, Faults
-from tests.fakes.github.world import World, text
+from tests.fakes.github.world import SIGNED, STORE, World, text
 
 __all__ = ["TOKEN", "Asked", "FakeGitHub", "Fault", "Faults"]
 
@@ -161,8 +161,22 @@ class _Handler(BaseHTTPRequestHandler):
             path = "/graphql"
         elif path.startswith("/api/v3/"):
             path, self._prefix = path.removeprefix("/api/v3"), "/api/v3"
+        if path.startswith("/blobs/"):
+            self._store(path.removeprefix("/blobs"), split.query)
+            return
         with self.owner.lock:
             self._answer(method, path, parse_qsl(split.query, keep_blank_values=True), body)
+
+    def _store(self, address: str, query: str) -> None:
+        """The store is another host: whoever brings a credential has told it to strangers."""
+        data = self.owner.world.blobs.get(address, b"")
+        status = 200 if data and query == f"sig={SIGNED}" and not self.headers.get("Authorization") else 403
+        self.owner.asked.append(Asked("GET", "/blobs", {}, status, False, ""))
+        self.send_response_only(status)
+        self.send_header("Content-Length", str(len(data) if status == 200 else 0))
+        self.end_headers()
+        if status == 200:
+            self.wfile.write(data)
 
     def _answer(self, method: str, path: str, pairs: list[tuple[str, str]], body: bytes) -> None:
         owner = self.owner
@@ -230,7 +244,7 @@ class _Handler(BaseHTTPRequestHandler):
         except rest.ProblemError:
             owner.spend("core", 1)
             raise
-        said = json.dumps(data)
+        said = json.dumps(data).replace(STORE, f"{owner.url}/blobs")
         if asked.method != "GET":
             owner.spend("core", 1)
             return 200, said, {}

@@ -11,6 +11,9 @@ from typing import Any, NamedTuple
 
 # Ids of runs and jobs do not fit into 32 bits.
 WIDE = 20_000_000_000
+# Where bundles lie, and the secret part of their addresses.
+STORE = "https://store.github.test/blobs"
+SIGNED = "canarySignatureCanarySignature0001"
 
 
 def text(moment: datetime | None) -> str | None:
@@ -25,6 +28,15 @@ class Commit:
     message: str
     authored_at: datetime
     committed_at: datetime
+    files: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass
+class Tag:
+    name: str
+    sha: str
+    # None is a tag without a tagger: a name alone.
+    tagged_at: datetime | None
 
 
 @dataclass
@@ -156,8 +168,12 @@ class Repository:
     issues: list[Issue] = field(default_factory=list)
     releases: list[Release] = field(default_factory=list)
     default_branch: str = "main"
-    # Newest first.
+    # Newest first, of the default branch.
     commits: list[Commit] = field(default_factory=list)
+    # Every commit there ever was; what no branch leads to is still there.
+    graph: dict[str, Commit] = field(default_factory=dict)
+    branches: dict[str, str] = field(default_factory=dict)
+    tags: list[Tag] = field(default_factory=list)
     archived: bool = False
 
     @property
@@ -181,6 +197,7 @@ class World:
         self.repositories: dict[int, Repository] = {}
         # Digest to what a bulk list tells of it.
         self.attestations: dict[str, list[dict[str, Any]]] = {}
+        self.blobs: dict[str, bytes] = {}
         # Node id to its repository and item.
         self.nodes: dict[str, tuple[Repository, Any]] = {}
         self.runs_by_id: dict[int, Run] = {}
@@ -228,11 +245,29 @@ class World:
         at.pushed_at = self.second
         return made
 
+    def branch(self, at: Repository, name: str, commits: int = 1) -> None:
+        """A branch with commits of its own on what the default branch is now."""
+        at.branches[name] = self._topic(at, self.new_id(), commits, "ada")[-1]
+        at.pushed_at = self.second
+
+    def rewrite(self, at: Repository, dropped: int) -> None:
+        """The default branch loses its newest commits; they stay where they are."""
+        at.commits = at.commits[dropped:]
+        at.head = at.commits[0].sha
+        at.branches[at.default_branch] = at.head
+        at.pushed_at = self.second
+
+    def tag(self, at: Repository, name: str, *, annotated: bool = True) -> None:
+        assert at.head is not None
+        at.tags.append(Tag(name, at.head, self.second if annotated else None))
+        at.pushed_at = self.second
+
     def _commit(self, at: Repository, sha: str, author: str | None, message: str, *parents: str) -> Commit:
         before = [at.head] if at.head else []
         commit = Commit(sha, [*before, *parents], author, message, self.second, self.second)
         at.commits.insert(0, commit)
-        at.head = sha
+        at.graph[sha] = commit
+        at.head = at.branches[at.default_branch] = sha
         self.nodes[f"C_{sha}"] = (at, commit)
         return commit
 
@@ -241,12 +276,23 @@ class World:
     def open_pull(self, at: Repository, commits: int = 1, author: str | None = "ada", *, fork: bool = False) -> Pull:
         number = len(at.pulls) + len(at.issues) + 1
         identity = self.new_id()
-        shas = [f"{identity:08x}{index:032x}" for index in range(commits)]
+        shas = self._topic(at, identity, commits, author)
         pull = Pull(identity, number, f"Change {number}", author, self.second, self.second, f"topic-{number}", shas)
         pull.head_repository = f"{author or 'ghost'}/{at.name}" if fork else at.full_name
         at.pulls.append(pull)
         self.nodes[f"PR_{pull.id}"] = (at, pull)
         return pull
+
+    def _topic(self, at: Repository, identity: int, commits: int, author: str | None) -> list[str]:
+        """A chain of commits on what the default branch is now; no branch leads there."""
+        shas: list[str] = []
+        before = [at.head] if at.head else []
+        for index in range(commits):
+            sha = f"{identity:08x}{index:032x}"
+            at.graph[sha] = Commit(sha, before, author, f"Step {index}", self.second, self.second)
+            before = [sha]
+            shas.append(sha)
+        return shas
 
     def review(self, pull: Pull, state: str, author: str | None) -> Review:
         """A review of the state PENDING is still being written: it has no time, and moves nothing."""
@@ -265,9 +311,8 @@ class World:
         pull.labels = list(labels)
         pull.updated_at = self.second
 
-    def force_push(self, pull: Pull) -> None:
-        identity = self.new_id()
-        pull.commits = [f"{identity:08x}{index:032x}" for index in range(len(pull.commits))]
+    def force_push(self, at: Repository, pull: Pull) -> None:
+        pull.commits = self._topic(at, self.new_id(), len(pull.commits), pull.author)
         pull.updated_at = self.second
 
     def delete_fork(self, pull: Pull) -> None:
@@ -277,10 +322,11 @@ class World:
     def close_pull(self, pull: Pull) -> None:
         pull.closed_at = pull.updated_at = self.second
 
-    def merge(self, at: Repository, pull: Pull) -> None:
+    def merge(self, at: Repository, pull: Pull, *, squash: bool = False) -> None:
         pull.merged_at = pull.closed_at = pull.updated_at = self.second
         pull.merge_sha = f"{self.new_id():040x}"
-        self._commit(at, pull.merge_sha, pull.author, f"Merge pull request #{pull.number}", *pull.commits[-1:])
+        others = [] if squash else pull.commits[-1:]
+        self._commit(at, pull.merge_sha, pull.author, f"Merge pull request #{pull.number}", *others)
         at.pushed_at = self.second
 
     # --- runs --------------------------------------------------------------------------------------------------------
@@ -398,5 +444,13 @@ class World:
         return digest
 
     def attest(self, at: Repository, digest: str, bundle: dict[str, Any]) -> None:
-        told = {"bundle": bundle, "repository_id": at.id, "bundle_url": f"https://github.test/bundles/{self.new_id()}"}
+        """An attestation whose bundle comes with the list."""
+        told = {"bundle": bundle, "repository_id": at.id, "bundle_url": f"{STORE}/{self.new_id()}"}
+        self.attestations.setdefault(digest, []).append(told)
+
+    def attest_in_store(self, at: Repository, digest: str, stored: bytes) -> None:
+        """An attestation whose bundle lies in a store, behind a signed address."""
+        address = f"/{self.new_id()}"
+        self.blobs[address] = stored
+        told = {"bundle": None, "repository_id": at.id, "bundle_url": f"{STORE}{address}?sig={SIGNED}"}
         self.attestations.setdefault(digest, []).append(told)

@@ -10,7 +10,6 @@ import pytest
 
 from analytics.landing.coverage import completeness, windows
 from analytics.settings import Settings
-from tests.fakes.github.oracle import expected
 from tests.fakes.github.pulling import difference, landed, pulled, workspace
 from tests.fakes.github.server import TOKEN, FakeGitHub, Fault
 from tests.fakes.github.world import Repository, World
@@ -25,11 +24,7 @@ def world() -> World:
 
 @pytest.fixture
 def shop(world: World, tmp_path: Path) -> Repository:
-    import subprocess
-
-    clone = tmp_path / "shop.git"
-    subprocess.run(["git", "init", "--quiet", "--bare", str(clone)], check=True)
-    return world.repository("shop", f"file://{clone}")
+    return world.repository("shop")
 
 
 @pytest.fixture
@@ -45,7 +40,7 @@ def settings(tmp_path: Path, fake: FakeGitHub) -> Settings:
 
 
 def assert_equal(settings: Settings, world: World) -> None:
-    assert difference(expected(world), landed(settings)) == []
+    assert difference(world, landed(settings)) == []
 
 
 def fill(world: World, shop: Repository) -> None:
@@ -177,7 +172,7 @@ def test_a_deployment_that_was_deleted_hides_no_other(world: World, shop: Reposi
     world.set_status(shop, waiting, "FAILURE")
     world.advance(DAY)
     assert pulled(settings).error is None
-    assert difference(expected(world), landed(settings)) == [f"deployments ({deleted.id},) is not in the world"]
+    assert difference(world, landed(settings)) == [f"deployments ({deleted.id},) is not in the world"]
 
 
 def test_a_renamed_repository_keeps_its_history_under_its_present_name(
@@ -361,3 +356,20 @@ def test_a_client_and_its_credential_are_never_pickled(settings: Settings) -> No
     provider = provider_of(settings, settings.sources[0])
     with pytest.raises(TypeError, match="not pickled"):
         pickle.dumps(provider)
+
+
+def test_a_host_that_does_not_answer_is_left_alone_after_a_few_tries(
+    world: World, fake: FakeGitHub, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("urllib3.util.retry.time.sleep", lambda seconds: None)
+    for number in range(20):
+        world.push(world.repository(f"further-{number}"))
+    fake.answers_left = 1
+    result = pulled(settings)
+    assert result.error is not None
+    assert result.error.count("cannot be reached") == 1
+    # The sweep, and three requests with their repetitions.
+    assert len(fake.asked) <= 1 + 3 * 4
+    fake.answers_left = None
+    assert pulled(settings).error is None
+    assert_equal(settings, world)

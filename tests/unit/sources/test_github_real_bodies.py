@@ -72,6 +72,47 @@ def test_deployments_with_their_history() -> None:
     assert (typed, reasons) == (7, {})
 
 
+def test_pull_requests_of_rest_with_deleted_forks() -> None:
+    found = rows("api_pull_requests")
+    typed, reasons = judged("pull_requests_rest", found)
+    assert (typed + sum(reasons.values()), len(found)) == (50, 50)
+    assert reasons == {}
+    assert sum(row["head"]["repo"] is None for row in found) == 15
+
+
+def test_reviews_of_rest() -> None:
+    found = rows("api_pull_request_reviews")
+    typed, reasons = judged("reviews_rest", found)
+    assert (typed + sum(reasons.values()), len(found)) == (31, 31)
+    assert reasons == {}
+
+
+def test_commits_of_rest() -> None:
+    found = rows("api_pull_request_commits")
+    typed, reasons = judged("commits", found)
+    assert (typed + sum(reasons.values()), len(found)) == (91, 91)
+    assert reasons == {}
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "broken", "reason"),
+    [
+        ("pull_requests_rest", "api_pull_requests", {"number": None}, "missing_id"),
+        ("pull_requests_rest", "api_pull_requests", {"created_at": None}, "missing_time"),
+        ("reviews_rest", "api_pull_request_reviews", {"pull_request_url": "elsewhere"}, "missing_id"),
+        ("commits", "api_pull_request_commits", {"sha": None}, "missing_id"),
+        ("commits", "api_pull_request_commits", {"commit": None}, "missing_time"),
+        ("runs", "api_runs", {"created_at": "yesterday"}, "bad_time"),
+    ],
+)
+def test_a_row_that_lacks_its_core_is_refused_with_its_reason(
+    kind: str, name: str, broken: dict[str, Any], reason: str
+) -> None:
+    found: Any = [{**rows(name)[0], **broken}, *rows(name)[1:]]
+    typed, reasons = judged(kind, {"workflow_runs": found} if kind == "runs" else found)
+    assert (typed, reasons) == (len(found) - 1, {reason: 1})
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(
