@@ -13,13 +13,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+from urllib.parse import quote, unquote
 from zoneinfo import ZoneInfo
 
 import duckdb
 
 from analytics.catalog import load_catalog
-from analytics.errors import SettingsError, SourceError
-from analytics.settings import FilesSource, GitHubSource, GitSource, Settings, Source, load_settings
+from analytics.errors import PausedError, SettingsError, SourceError
+from analytics.settings import FilesSource, GitHubSource, GitLabSource, GitSource, Settings, Source, load_settings
 from analytics.sources.entities import ENTITIES
 
 State = Literal["ok", "warn", "fail"]
@@ -90,7 +91,9 @@ def _source(source: Source) -> Finding:
         return _files_source(subject, source)
     if isinstance(source, GitSource):
         return _git_source(subject, source)
-    return _github_source(subject, source)
+    if isinstance(source, GitLabSource):
+        return _in_time(subject, source.base_url, lambda: _ask_gitlab(subject, source))
+    return _in_time(subject, source.base_url, lambda: _ask_github(subject, source))
 
 
 def _files_source(subject: str, source: FilesSource) -> Finding:
@@ -133,11 +136,11 @@ def _answers(location: str) -> bool:
     return done.returncode == 0
 
 
-def _github_source(subject: str, source: GitHubSource) -> Finding:
-    late = Finding(subject, "fail", f"{source.base_url}: no answer in {REACH_SECONDS} s", "Check the network.")
+def _in_time(subject: str, base_url: str, ask: Callable[[], Finding]) -> Finding:
+    late = Finding(subject, "fail", f"{base_url}: no answer in {REACH_SECONDS} s", "Check the network.")
     found: queue.SimpleQueue[Finding] = queue.SimpleQueue()
     # A thread that nothing waits for: looking up a name cannot be given a time limit.
-    threading.Thread(target=lambda: found.put(_ask_github(subject, source)), daemon=True).start()
+    threading.Thread(target=lambda: found.put(ask()), daemon=True).start()
     try:
         return found.get(timeout=REACH_SECONDS)
     except queue.Empty:
@@ -148,7 +151,7 @@ def _ask_github(subject: str, source: GitHubSource) -> Finding:
     # Imported here: PyGithub takes a third of a second, which only a GitHub source should wait for.
     from analytics.sources.github.client import GitHubClient, NotFoundError
     from analytics.sources.github.credentials import credential_of
-    from analytics.sources.github.limits import Budget, RateLimitedError
+    from analytics.sources.limits import Budget, RateLimitedError
 
     credential = credential_of(source)
     asks = f"{source.base_url} with {credential.reference}"
@@ -175,6 +178,30 @@ def _ask_github(subject: str, source: GitHubSource) -> Finding:
         return Finding(subject, "fail", f"{asks}: {error.what}", error.fix or "Check `base_url`.")
     more = f" and {len(readable) - 3} more not asked for" if len(readable) > 3 else ""
     return Finding(subject, "ok", f"{asks}: {left}; may read {', '.join(readable[:3])}{more}")
+
+
+def _ask_gitlab(subject: str, source: GitLabSource) -> Finding:
+    from analytics.sources.gitlab.client import GitLabClient, NotThereError
+    from analytics.sources.limits import Budget
+
+    asks = f"{source.base_url} with the token of {source.token.reference}"
+    budget = Budget(max_wait_seconds=0, host="GitLab")
+    client = GitLabClient(source.token, source.base_url, budget, timeout_seconds=5, retries=0)
+    paths = [f"/projects/{quote(name, safe='')}" for name in source.projects[:3]]
+    try:
+        for path in paths or [f"/groups/{quote(source.group or '', safe='')}"]:
+            try:
+                client.get(path)
+            except NotThereError:
+                return Finding(
+                    subject, "fail", f"{asks}: {unquote(path)} is not there, or must not be read",
+                    f"Check the name, and that {source.token.reference} may read it.",
+                )  # fmt: skip
+    except PausedError as error:
+        return Finding(subject, "warn", f"{asks}: {error.what}", error.fix)
+    except SourceError as error:
+        return Finding(subject, "fail", f"{asks}: {error.what}", error.fix or "Check `base_url`.")
+    return Finding(subject, "ok", f"{asks} reads {', '.join(source.projects[:3]) or f'group {source.group}'}")
 
 
 def _left_of_the_hour(body: object) -> str:

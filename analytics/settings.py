@@ -23,6 +23,7 @@ from analytics.yaml_lines import Location, YamlDocument, read_yaml
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _SECRET_KEYS = ("token", "private_key")
+_GITLAB_PATH = r"^[\w.-]+(/[\w.-]+)*$"
 _SOURCE_NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
 
 
@@ -78,15 +79,7 @@ class GitHubSource(StrictModel):
     @field_validator("base_url")
     @classmethod
     def _a_place_for_a_token(cls, value: str) -> str:
-        parts = urlsplit(value)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("write an address like https://ghe.example.com/api/v3")
-        if "@" in parts.netloc or parts.query or parts.fragment:
-            # Not repeated: it may hold a password.
-            raise ValueError("write the address alone, without user, password or query")
-        if parts.scheme == "http" and parts.hostname not in ("localhost", "127.0.0.1", "::1"):
-            raise ValueError("a token must not travel without encryption; write https://")
-        return value.rstrip("/")
+        return _place_for_a_token(value, "https://ghe.example.com/api/v3")
 
     @model_validator(mode="after")
     def _says_what_and_who(self) -> GitHubSource:
@@ -97,7 +90,49 @@ class GitHubSource(StrictModel):
         return self
 
 
-Source = Annotated[FilesSource | GitSource | GitHubSource, Field(discriminator="type")]
+class GitLabSource(StrictModel):
+    """A group on GitLab with its subgroups, or the projects listed, with a token that may read the API."""
+
+    type: Literal["gitlab"]
+    name: str = Field(pattern=_SOURCE_NAME)
+    group: str | None = Field(default=None, pattern=_GITLAB_PATH)
+    # Listed ones are read alone, also where a group is named.
+    projects: list[Annotated[str, Field(pattern=_GITLAB_PATH)]] = []
+    token: Secret
+    base_url: str = "https://gitlab.com"
+    # Beside issues of the type incident, those with one of these labels.
+    incident_labels: list[str] = []
+    # Nothing that last changed before this day is asked for.
+    since: date | None = None
+    # A longer pause than this ends the pull, which goes on with the next one.
+    max_wait_seconds: float = Field(default=60, ge=0)
+    workers: int = Field(default=4, ge=1, le=10)
+
+    @field_validator("base_url")
+    @classmethod
+    def _a_place_for_a_token(cls, value: str) -> str:
+        return _place_for_a_token(value, "https://gitlab.example.com").removesuffix("/api/v4")
+
+    @model_validator(mode="after")
+    def _says_what(self) -> GitLabSource:
+        if self.group is None and not self.projects:
+            raise ValueError("give group, or projects")
+        return self
+
+
+def _place_for_a_token(address: str, example: str) -> str:
+    parts = urlsplit(address)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"write an address like {example}")
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        # Not repeated: it may hold a password.
+        raise ValueError("write the address alone, without user, password or query")
+    if parts.scheme == "http" and parts.hostname not in ("localhost", "127.0.0.1", "::1"):
+        raise ValueError("a token must not travel without encryption; write https://")
+    return address.rstrip("/")
+
+
+Source = Annotated[FilesSource | GitSource | GitHubSource | GitLabSource, Field(discriminator="type")]
 
 
 class IncidentRules(StrictModel):
@@ -264,15 +299,15 @@ def load_settings(path: Path) -> Settings:
     )
 
 
-def _rooted_source(
-    source: FilesSource | GitSource | GitHubSource, base: Path
-) -> FilesSource | GitSource | GitHubSource:
+def _rooted_source(source: Source, base: Path) -> Source:
     if isinstance(source, FilesSource):
         return source.model_copy(update={"path": (base / source.path.expanduser()).resolve()})
     if isinstance(source, GitSource):
         return source.model_copy(
             update={"repositories": {name: _rooted_clone(at, base) for name, at in source.repositories.items()}}
         )
+    if isinstance(source, GitLabSource):
+        return source.model_copy(update={"token": source.token.rooted(base)})
     return source.model_copy(
         update={
             "token": source.token and source.token.rooted(base),

@@ -7,7 +7,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 from analytics.catalog import Catalog, load_catalog
 from analytics.landing.translating import Translator
-from analytics.settings import FilesSource, GitHubSource, GitSource, Settings, Source
+from analytics.settings import FilesSource, GitHubSource, GitLabSource, GitSource, Settings, Source
 from analytics.sources.files import FilesProvider
 from analytics.sources.git import GitProvider
 from analytics.sources.port import Provider
@@ -19,6 +19,8 @@ def provider_of(settings: Settings, source: Source) -> Provider:
         return FilesProvider(source.name, source.path)
     if isinstance(source, GitSource):
         return _git(settings, source.name, source.repositories)
+    if isinstance(source, GitLabSource):
+        return _gitlab(settings, source)
     return _github(settings, source)
 
 
@@ -28,6 +30,10 @@ def translator_of(source: Source) -> Translator | None:
         from analytics.sources.github.pages import records_of
 
         return records_of
+    if isinstance(source, GitLabSource):
+        from analytics.sources.gitlab.translate import records_of as records_of_gitlab
+
+        return records_of_gitlab
     return None
 
 
@@ -58,8 +64,8 @@ def _github(settings: Settings, source: GitHubSource) -> Provider:
     from analytics.sources.github.client import GitHubClient
     from analytics.sources.github.credentials import credential_of
     from analytics.sources.github.history import ApiHistory
-    from analytics.sources.github.limits import Budget
     from analytics.sources.github.provider import GitHubProvider
+    from analytics.sources.limits import Budget
 
     credential = credential_of(source)
     client = GitHubClient(credential, source.base_url, Budget(max_wait_seconds=source.max_wait_seconds))
@@ -69,7 +75,8 @@ def _github(settings: Settings, source: GitHubSource) -> Provider:
             catalog = _catalog(settings)
             return ApiHistory(client, _runbooks(addresses, catalog), _path_filtered(addresses, catalog))
         token = credential.git_token()
-        return _git(settings, source.name, {name: _with_token(url, token) for name, url in addresses.items()})
+        reached = {name: _with_token(url, "x-access-token", token) for name, url in addresses.items()}
+        return _git(settings, source.name, reached)
 
     return GitHubProvider(
         source.name,
@@ -84,12 +91,36 @@ def _github(settings: Settings, source: GitHubSource) -> Provider:
     )
 
 
-def _with_token(url: str, token: str) -> str:
+def _gitlab(settings: Settings, source: GitLabSource) -> Provider:
+    from analytics.sources.gitlab.client import POINTS_PER_MINUTE, GitLabClient
+    from analytics.sources.gitlab.provider import GitLabProvider
+    from analytics.sources.limits import Budget
+
+    budget = Budget(source.max_wait_seconds, POINTS_PER_MINUTE, host="GitLab")
+
+    def history_of(addresses: Mapping[str, str]) -> GitProvider:
+        token = source.token.reveal()
+        reached = {name: _with_token(url, "oauth2", token) for name, url in addresses.items()}
+        return _git(settings, source.name, reached)
+
+    return GitLabProvider(
+        source.name,
+        GitLabClient(source.token, source.base_url, budget),
+        group=source.group,
+        projects=source.projects,
+        history_of=history_of,
+        incident_labels=source.incident_labels,
+        since=source.since,
+        workers=source.workers,
+    )
+
+
+def _with_token(url: str, user: str, token: str) -> str:
     """An address through which git may read; it travels in git's environment and is scrubbed from all it says."""
     parts = urlsplit(url)
     if parts.scheme != "https":
         return url
-    return urlunsplit(parts._replace(netloc=f"x-access-token:{quote(token, safe='')}@{parts.netloc}"))
+    return urlunsplit(parts._replace(netloc=f"{user}:{quote(token, safe='')}@{parts.netloc}"))
 
 
 def _runbooks(repositories: Iterable[str], catalog: Catalog) -> dict[str, list[str]]:

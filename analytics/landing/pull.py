@@ -89,7 +89,8 @@ def _pull_source(settings: Settings, source: Source) -> PullResult:
             return _pull_provider(provider, store, source.type, deploy_workflows(settings, source))
     except (QuarterdeckError, OSError, duckdb.Error) as error:
         _logger.error("source %s failed: %s", source.name, error)
-        return PullResult(source.name, source.type, error=str(error))
+        resume_at = error.resume_at if isinstance(error, PausedError) else None
+        return PullResult(source.name, source.type, error=str(error), resume_at=resume_at)
 
 
 @dataclass

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from analytics.sources.github.limits import Budget
+from analytics.sources.limits import Budget
 from tests.fakes.github.pulling import difference, landed, pulled, workspace
 from tests.fakes.github.server import TOKEN, FakeGitHub
 from tests.fakes.github.world import World

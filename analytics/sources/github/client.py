@@ -27,7 +27,7 @@ from urllib3.util.retry import Retry
 from analytics.errors import SourceError, UnreachableError
 from analytics.secrets import scrub
 from analytics.sources.github.credentials import Credential
-from analytics.sources.github.limits import Budget, RateLimitedError
+from analytics.sources.limits import Budget, RateLimitedError
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
 SHOWN_CHARACTERS = 500

@@ -30,7 +30,7 @@ from analytics.sources.github.client import (
     RefusedError,
 )
 from analytics.sources.github.credentials import Credential
-from analytics.sources.github.limits import Budget, RateLimitedError
+from analytics.sources.limits import Budget, RateLimitedError
 
 # Of no form that is known as a token's: only knowing it can hide it.
 TOKEN = "canaryCanaryCanary0001"

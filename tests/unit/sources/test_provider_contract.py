@@ -1,4 +1,4 @@
-"""What every provider behind the port keeps to: one scripted world, told by files, by git and by GitHub."""
+"""What every provider behind the port keeps to: one scripted world, told by files, by git, by GitHub and by GitLab."""
 
 from __future__ import annotations
 
@@ -23,6 +23,9 @@ from analytics.sources.port import Provider
 from tests.fakes.github.pulling import workspace
 from tests.fakes.github.server import TOKEN, FakeGitHub
 from tests.fakes.github.world import World
+from tests.fakes.gitlab.server import TOKEN as GITLAB_TOKEN
+from tests.fakes.gitlab.server import FakeGitLab
+from tests.fakes.gitlab.world import World as GitLabWorld
 from tests.unit.sources import git_world
 
 # More than one page of every provider's.
@@ -123,7 +126,21 @@ class ToldByGitHub(Told):
         return set(self.shop.graph)
 
 
-@pytest.fixture(params=["files", "git", "github"])
+class ToldByGitLab(ToldByGit):
+    """Commits come through git; which projects there are is GitLab's to tell."""
+
+    def __init__(self, folder: Path, fake: FakeGitLab) -> None:
+        super().__init__(folder)
+        self.fake = fake
+        fake.world.project("shop", str(self.shop.path))
+        source = {"type": "gitlab", "name": "lab", "group": "acme", "token": "${QD_FAKE_TOKEN}", "base_url": fake.url}
+        self.settings = settings_of(folder, source).model_copy(update={"catalog": folder / "catalog.yaml"})
+
+    def vanish(self) -> None:
+        self.fake.answers_left = 0
+
+
+@pytest.fixture(params=["files", "git", "github", "gitlab"])
 def told(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Told]:
     monkeypatch.setattr(git_source, "PAGE_RECORDS", 100)
     monkeypatch.setattr(feed_pages, "PAGE_RECORDS", 100)
@@ -132,6 +149,9 @@ def told(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
     with ExitStack() as stack:
         if request.param == "github":
             yield ToldByGitHub(tmp_path, stack.enter_context(FakeGitHub(World())))
+        elif request.param == "gitlab":
+            monkeypatch.setenv("QD_FAKE_TOKEN", GITLAB_TOKEN)
+            yield ToldByGitLab(tmp_path, stack.enter_context(FakeGitLab(GitLabWorld())))
         else:
             yield {"files": ToldByFiles, "git": ToldByGit}[request.param](tmp_path)
 

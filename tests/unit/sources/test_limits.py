@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from analytics.sources.github.limits import KEPT_BACK, Budget, RateLimitedError
+from analytics.sources.limits import KEPT_BACK, Budget, RateLimitedError
 
 NOW = 1_790_000_000.0
 

@@ -33,7 +33,7 @@ class Budget:
     """The limiter of one credential, shared by all its threads.
 
     `requests` and `points` count what was asked. At most `points_per_minute` in any minute, at most `at_most` requests
-    at once; a pause longer than `max_wait_seconds` is not waited for.
+    at once; a pause longer than `max_wait_seconds` is not waited for. `host` is how its words name the one asked.
     """
 
     def __init__(
@@ -41,11 +41,13 @@ class Budget:
         max_wait_seconds: float = 60,
         points_per_minute: int = POINTS_PER_MINUTE,
         at_most: int = AT_MOST,
+        host: str = "GitHub",
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._max_wait_seconds = max_wait_seconds
         self._points_per_minute = points_per_minute
+        self._host = host
         self._clock = clock
         self._sleep = sleep
         self._turns = BoundedSemaphore(at_most)
@@ -128,8 +130,8 @@ class Budget:
     def _wait(self, seconds: float) -> None:
         if seconds > self._max_wait_seconds:
             until = datetime.fromtimestamp(self._clock() + seconds, UTC)
-            raise RateLimitedError("GitHub's rate limit is used up", until)
-        progress.report("pull", f"GitHub asks for a pause of {max(1, round(seconds))} s")
+            raise RateLimitedError(f"{self._host}'s rate limit is used up", until)
+        progress.report("pull", f"{self._host} asks for a pause of {max(1, round(seconds))} s")
         self._sleep(seconds)
 
 
