@@ -4,7 +4,7 @@ BIN := .venv/bin
 SAMPLE ?= sample
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 UV_LOCK := --python-version 3.11 --universal --generate-hashes --no-annotate --no-header --no-emit-index-url \
-	--no-strip-extras --allow-unsafe
+	--strip-extras --allow-unsafe
 
 .DEFAULT_GOAL := help
 .PHONY: help pack test test-fast lint format types bench docs ui lock clean
@@ -15,13 +15,13 @@ help: ## Show the targets
 .venv/run.done: requirements/run.txt pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo "setting up .venv (once) ..." >&2
-	@$(PIP) install --require-hashes -r requirements/run.txt
+	@$(PIP) install --require-hashes --no-deps -r requirements/run.txt
 	@$(PIP) install --no-build-isolation --no-deps -e .
 	@touch $@
 
 .venv/dev.done: requirements/dev.txt tests/fakes/package-lock.json .venv/run.done
 	@echo "setting up the tools of development (once) ..." >&2
-	@$(PIP) install --require-hashes -r requirements/dev.txt
+	@$(PIP) install --require-hashes --no-deps -r requirements/dev.txt
 	@PATH="$$PATH:$(CURDIR)/$(BIN)" npm ci --prefix tests/fakes --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
 
