@@ -10,6 +10,7 @@ import pytest
 
 from analytics.landing.coverage import completeness, windows
 from analytics.settings import Settings
+from analytics.sources.github import provider
 from tests.fakes.github.pulling import difference, landed, pulled, workspace
 from tests.fakes.github.server import TOKEN, FakeGitHub, Fault
 from tests.fakes.github.world import Repository, World
@@ -217,6 +218,11 @@ def test_runs_that_a_list_lost_are_said_to_be_missing(
     short = [row for row in completeness(settings) if row.entity == "pipeline_runs"]
     assert [(row.quarter, row.landed, row.expected) for row in short] == [("2026-Q1", 0, 3)]
     assert [row.complete for row in windows(settings) if row.entity == "pipeline_runs"] == [False]
+
+
+def test_a_since_is_asked_in_utc_whatever_offset_the_time_before_it_had() -> None:
+    # Formatted without being converted, it would skip two hours of changes.
+    assert provider._earlier("2026-01-05T11:00:00+02:00", provider.OVERLAP) == "2026-01-05T08:50:00Z"
 
 
 def test_a_list_that_shifts_while_it_is_read_loses_nothing(
