@@ -160,6 +160,10 @@ class SupplyChainSettings(StrictModel):
     trusted_roots: list[Path] = []
     bundles: list[str] = []
     sboms: list[str] = []
+    # A folder of OSV records, CISA's catalogue of exploited vulnerabilities (JSON) and FIRST's scores (CSV).
+    osv: Path | None = None
+    kev: Path | None = None
+    epss: Path | None = None
 
 
 class ReportSettings(StrictModel):
@@ -292,6 +296,9 @@ def load_settings(path: Path) -> Settings:
                     "policies": rooted(chain.policies) if chain.policies else None,
                     "waivers": rooted(chain.waivers) if chain.waivers else None,
                     "trusted_roots": [rooted(root) for root in chain.trusted_roots],
+                    "osv": rooted(chain.osv) if chain.osv else None,
+                    "kev": rooted(chain.kev) if chain.kev else None,
+                    "epss": rooted(chain.epss) if chain.epss else None,
                 }
             ),
             "sources": [_rooted_source(source, base) for source in settings.sources],

@@ -7,6 +7,7 @@ and is simply run again.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -92,6 +93,7 @@ def build(settings: Settings) -> BuildSummary:
             "collection",
             "completeness",
             "quarantine",
+            "repository_ids",
             "snapshot",
         ):
             summary.tables[table] = write_table(con, settings, table, parts.relation(table))
@@ -167,6 +169,9 @@ def _describe(
         parts.add("completeness", _fields(share))
     for refused in quarantined(settings, con):
         parts.add("quarantine", _fields(refused))
+    for source, text in con.execute("SELECT source, value FROM landed_meta WHERE key = 'names'").fetchall():
+        for repository_id, repository in json.loads(text).items():
+            parts.add("repository_ids", {"source": source, "repository_id": repository_id, "repository": repository})
     for key, value in {
         "cut_off": now.replace(tzinfo=UTC).isoformat(),
         "time_zone": settings.time_zone,

@@ -193,6 +193,87 @@ FACT_TABLES = {
             "What the facts were built from: cut-off, zone, organisation, versions.",
         ),
         Table(
+            "repository_ids",
+            _columns("source, repository_id, repository"),
+            None,
+            "The ids by which hosts know repositories, whatever their names were.",
+        ),
+        Table(
+            "attestation_judgements",
+            _columns(
+                "input_sha256, roots_sha256, bundle_sha256, place, kind, verdict, reason, proven BOOLEAN, "
+                "trusted_root, trusted_root_sha256, verifier, verified_at TIMESTAMP, verified_at_source, "
+                "log_index BIGINT, issuer, "
+                "signer_uri, build_config_uri, source_repository_uri, source_repository_id, source_owner_id, "
+                "source_commit, source_ref, build_trigger, runner_environment, run_invocation_uri, certificate, "
+                "statement_type, predicate_type, subject_digests VARCHAR[], claims, exception, sbom_sha256"
+            ),
+            None,
+            "What cryptography says of each bundle under the trusted roots: judged once, whatever the policy.",
+        ),
+        Table(
+            "attestation_places",
+            _columns("input_sha256, stated_digest, origin"),
+            None,
+            "Where each bundle was found: a feed's line, a source's answer, a file.",
+        ),
+        Table(
+            "sbom_documents",
+            _columns(
+                "sbom_sha256, verdict, reason, format, spec_version, made_at TIMESTAMP, component_count BIGINT, "
+                "subject_digests VARCHAR[], tools VARCHAR[], origin_kind, elements, errors"
+            ),
+            None,
+            "What each SBOM is by its schema, and how complete by the lists of NTIA, CISA and BSI.",
+        ),
+        Table(
+            "sbom_places",
+            _columns("sbom_sha256, digest, origin"),
+            None,
+            "Where each SBOM was found, and for which artifact it was handed in.",
+        ),
+        Table(
+            "sbom_components",
+            _columns("sbom_sha256, path, name, version, purl, supplier, licences, hashes"),
+            None,
+            "Components of each SBOM with their licences.",
+            sorted_by=("sbom_sha256",),
+        ),
+        Table(
+            "deployment_provenance",
+            _columns(
+                "service, deployment_key, deployment_id, repository, sha, digest, join_kind, artifact, verdict, "
+                "reason, bundle_sha256, verified_at TIMESTAMP, slsa_level BIGINT, signed BOOLEAN, provenance BOOLEAN, "
+                "sbom BOOLEAN, sbom_sha256, complies BOOLEAN, missing_controls VARCHAR[], policy_sha256, "
+                "finished_at TIMESTAMP, day DATE"
+            ),
+            "day",
+            "Successful production deployments by artifact: how it was found, its verdict and what covers it.",
+            sorted_by=("service",),
+        ),
+        Table(
+            "provenance_checks",
+            _columns(
+                "service, deployment_key, digest, bundle_sha256, name, outcome, severity, verdict, expected, found, "
+                "policy_line BIGINT, note, day DATE"
+            ),
+            "day",
+            "Every check that was asked of an attestation of a deployment, with its evidence.",
+            sorted_by=("service",),
+        ),
+        Table(
+            "findings",
+            _columns(
+                "id, rule, verdict, severity, state, service, deployment_id, deployment_key, repository, digest, "
+                "join_kind, bundle_sha256, sbom_sha256, component, reason, expected, found, remediation, owner, "
+                "first_seen TIMESTAMP, last_seen TIMESTAMP, waiver, waived_until DATE, policy, policy_line BIGINT, "
+                "policy_sha256, trusted_root, trusted_root_sha256, verifier, verified_at TIMESTAMP, "
+                "verified_at_source, is_live BOOLEAN"
+            ),
+            None,
+            "Supply-chain findings with their state and evidence.",
+        ),
+        Table(
             "metric_definitions",
             _columns(
                 "metric, title, unit, direction, statistic, minimum_n BIGINT, definition, version BIGINT, sources, "

@@ -1,0 +1,130 @@
+"""Which artifacts a deployment shipped, and how we know: the join that stands on every row.
+
+Source: supply-chain.md section 1 (The join).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any, Literal
+
+import duckdb
+
+from analytics.globs import name_matches
+
+# Strongest first: the deployment's own words, what was released or built of its commit, the commit alone.
+JoinKind = Literal["payload", "record", "release", "commit"]
+
+
+@dataclass(frozen=True, slots=True)
+class Deployed:
+    """A successful production deployment; `digest` is what it names itself, `commit_is_source` whether its sha is one.
+
+    The repository of a GitOps deployment is that of the configuration, whose commits nobody builds.
+    """
+
+    service: str
+    deployment_key: str
+    deployment_id: str
+    repository: str
+    source_repository: str
+    sha: str | None
+    ref: str | None
+    digest: str | None
+    run_id: str | None
+    finished_at: datetime | None
+    day: date
+    sequence: int | None
+    commit_is_source: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Shipped:
+    """One artifact of a deployment; without a digest only its commit is known."""
+
+    deployed: Deployed
+    digest: str | None
+    join_kind: JoinKind
+    artifact: str | None = None
+
+
+def read_deployments(con: duckdb.DuckDBPyConnection) -> list[Deployed]:
+    """Successful deployments by service and time; reads service_deployments, deployment_attempts and services."""
+    rows = con.execute(
+        """
+        WITH shipped AS (
+            SELECT service, deployment_key, arg_min(source_deployment_id, finished_at) AS deployment_id,
+                   arg_min(run_id, finished_at) AS run_id
+            FROM deployment_attempts WHERE outcome = 'success' GROUP BY ALL
+        )
+        SELECT d.service, d.deployment_key, coalesce(s.deployment_id, d.deployment_key), d.repository,
+               services.repository, d.sha, d.ref, lower(d.digest), s.run_id, d.finished_at, d.day, d.sequence,
+               lower(d.repository) = lower(services.repository) OR d.identity = 'artifact_unverified'
+        FROM service_deployments AS d JOIN services USING (service)
+        LEFT JOIN shipped AS s USING (service, deployment_key)
+        WHERE d.outcome = 'success' ORDER BY d.service, d.sequence, d.finished_at, d.deployment_key
+        """
+    ).fetchall()
+    return [Deployed(*row) for row in rows]
+
+
+class Artifacts:
+    """What was released or built, by commit, release tag and run; needs the view artifacts."""
+
+    def __init__(self, con: duckdb.DuckDBPyConnection, named: Mapping[str, Sequence[str]]) -> None:
+        # Globs of artifact names by service: where a catalog entry has some, no other artifact is meant.
+        self._named = named
+        self._names: dict[str, str] = {}
+        self._by: dict[tuple[str, str, str], set[str]] = defaultdict(set)
+        for digest, name, repository, sha, run_id, release in con.execute(
+            "SELECT lower(digest), name, lower(repository), sha, run_id, release FROM artifacts ORDER BY ALL"
+        ).fetchall():
+            self._names.setdefault(digest, name)
+            for kind, value in (("sha", sha), ("run", run_id), ("release", release)):
+                if value is not None and repository is not None:
+                    self._by[kind, repository, value].add(digest)
+
+    def of(self, deployed: Deployed) -> list[Shipped]:
+        """The artifacts of a deployment, by the strongest join there is."""
+        if deployed.digest is not None:
+            return [Shipped(deployed, deployed.digest, "payload", self._names.get(deployed.digest))]
+        repository = deployed.repository.casefold()
+        found: set[str] = set()
+        for kind, value in (("run", deployed.run_id), ("sha", deployed.sha), ("release", deployed.ref)):
+            found = found or set(self._by.get((kind, repository, value or ""), ()))
+        globs = self._named.get(deployed.service)
+        if globs:
+            found = {digest for digest in found if name_matches(self._names.get(digest), globs)}
+        if found:
+            return [Shipped(deployed, digest, "release", self._names.get(digest)) for digest in sorted(found)]
+        return [Shipped(deployed, None, "commit")]
+
+
+class Attestations:
+    """Kept judgements by the digests they speak of, those they were handed in for, and by source and commit."""
+
+    def __init__(self, rows: Sequence[Mapping[str, Any]], stated: Mapping[str, set[str]]) -> None:
+        self._by_digest: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+        self._by_commit: dict[tuple[str, str], list[Mapping[str, Any]]] = defaultdict(list)
+        for row in rows:
+            digests = {*(row["subject_digests"] or ()), *stated.get(row["input_sha256"], ())}
+            for digest in digests:
+                self._by_digest[digest].append(row)
+            if row["proven"] and row["source_commit"]:
+                self._by_commit[_repository_name(row["source_repository_uri"]), row["source_commit"].casefold()].append(
+                    row
+                )
+
+    def of(self, shipped: Shipped) -> list[Mapping[str, Any]]:
+        """The judgements of everything that speaks of an artifact; of a commit where no artifact is known."""
+        if shipped.digest is not None:
+            return self._by_digest.get(shipped.digest, [])
+        deployed = shipped.deployed
+        return self._by_commit.get((deployed.source_repository.casefold(), (deployed.sha or "").casefold()), [])
+
+
+def _repository_name(uri: str | None) -> str:
+    return "/".join((uri or "").casefold().rstrip("/").split("/")[-2:])

@@ -1,0 +1,245 @@
+"""Stage verify: what is new is judged, every deployment is held against its policy, findings are kept with their state.
+
+Works without any network. Source: supply-chain.md sections 1 to 3.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import duckdb
+
+from analytics import progress
+from analytics.catalog import load_catalog
+from analytics.engine import connect
+from analytics.lake.parts import TableParts
+from analytics.lake.tables import create_views, lake_relation, scratch, write_table
+from analytics.settings import Settings
+from analytics.supply_chain.contents import judge_contents
+from analytics.supply_chain.deployments import Judged, Known, judge_deployments
+from analytics.supply_chain.findings import Finding, with_states
+from analytics.supply_chain.gathering import (
+    Place,
+    files_of,
+    landed_bundle_bytes,
+    landed_bundles,
+    read_file,
+)
+from analytics.supply_chain.joining import Artifacts, Attestations, read_deployments
+from analytics.supply_chain.judging import Row, judged_rows, roots_sha256, trusted_roots, unread_row
+from analytics.supply_chain.rules import load_policies
+from analytics.supply_chain.sbom_reading import Sboms, gather_sboms
+from analytics.supply_chain.trusted_roots import TrustedRoot
+from analytics.supply_chain.waivers import load_waivers
+
+STAGE = "verify"
+_READ = (
+    "attestations",
+    "sboms",
+    "artifacts",
+    "services",
+    "repository_ids",
+    "run_attempts",
+    "commits",
+    "deployment_attempts",
+    "service_deployments",
+    "attestation_judgements",
+    "sbom_documents",
+    "sbom_components",
+    "findings",
+)
+_RUN_IN_URI = r"/actions/runs/(\d+)|/-/(?:jobs|pipelines)/(\d+)$"
+_EVERY = 500
+
+
+@dataclass
+class VerifySummary:
+    """What was judged now and what was known, verdicts of deployments, and findings by state and severity."""
+
+    judged: int = 0
+    known: int = 0
+    sboms: int = 0
+    verdicts: Counter[str] = field(default_factory=Counter)
+    findings: Counter[tuple[str, str]] = field(default_factory=Counter)
+    tables: dict[str, int] = field(default_factory=dict)
+
+
+def verify(settings: Settings) -> VerifySummary:
+    """Judge what is new, and every deployment anew; needs what `build` wrote.
+
+    Raises SettingsError for policies, waivers, roots or folders that cannot be read. A document that cannot be read is
+    a finding.
+    """
+    roots = trusted_roots(settings.supply_chain.trusted_roots)
+    policies = load_policies(settings.supply_chain.policies)
+    waivers = load_waivers(settings.supply_chain.waivers)
+    catalog = load_catalog(list(settings.catalog) if isinstance(settings.catalog, list) else [settings.catalog])
+    now = settings.now().astimezone(UTC).replace(tzinfo=None)
+    summary = VerifySummary()
+    with connect(settings) as con, scratch(settings) as folder:
+        create_views(con, settings, *_READ)
+        con.execute(f"CREATE OR REPLACE TEMP TABLE calendar AS SELECT * FROM {lake_relation(settings, 'calendar')}")
+        parts = TableParts(folder)
+        places, attested = _judge_bundles(con, settings, roots, parts, summary)
+        sboms = gather_sboms(con, settings, attested, parts)
+        summary.sboms = len(sboms.documents)
+        progress.report(STAGE, f"{summary.sboms:,} SBOMs")
+        deployments = read_deployments(con)
+        artifacts = Artifacts(con, {service.name: service.artifacts for service in catalog.services})
+        attestations = Attestations(_judgements(con, settings), _stated(places))
+        known = _known(con, sboms, now, has_policy=settings.supply_chain.policies is not None)
+        owners = {service.name: service.team for service in catalog.services}
+        found: list[Finding] = []
+        judged_all: list[Judged] = []
+        for number, judged in enumerate(
+            judge_deployments(deployments, artifacts, attestations, policies, known, owners)
+        ):
+            if number % _EVERY == 0:
+                progress.report(STAGE, "deployments", number, len(deployments))
+            judged_all.append(judged)
+            parts.add("deployment_provenance", judged.provenance)
+            for row in judged.checks:
+                parts.add("provenance_checks", row)
+            found += judged.findings
+            summary.verdicts[judged.provenance["verdict"]] += 1
+        found += judge_contents(settings, con, judged_all, sboms, policies, owners, now)
+        local_now = settings.now().astimezone(settings.calendar.zone)
+        for finding in with_states(found, _earlier(con), waivers, local_now):
+            parts.add("findings", asdict(finding))
+            summary.findings[finding.state, finding.severity] += 1
+        for table in ("deployment_provenance", "provenance_checks", "findings"):
+            summary.tables[table] = write_table(con, settings, table, parts.relation(table))
+    progress.report(STAGE, f"{sum(summary.verdicts.values()):,} artifacts of deployments judged")
+    return summary
+
+
+# --- cryptography, once ----------------------------------------------------------------------------------------------
+
+
+def _judge_bundles(
+    con: duckdb.DuckDBPyConnection,
+    settings: Settings,
+    roots: Sequence[TrustedRoot],
+    parts: TableParts,
+    summary: VerifySummary,
+) -> tuple[list[Place], list[tuple[str, str, bytes]]]:
+    """Judge bundles that were not judged under these roots before; gives their places and the SBOMs they attest."""
+    roots_hash = roots_sha256(roots)
+    files = {place.sha256: (place, path) for place, path in _files(settings)}
+    places = [*landed_bundles(con), *(place for place, _ in files.values())]
+    con.execute(
+        "CREATE OR REPLACE TEMP TABLE present_bundles (input_sha256 VARCHAR, stated_digest VARCHAR, origin VARCHAR)"
+    )
+    if places:
+        con.execute(
+            "INSERT INTO present_bundles SELECT unnest(?::VARCHAR[]), unnest(?::VARCHAR[]), unnest(?::VARCHAR[])",
+            [[one.sha256 for one in places], [one.digest for one in places], [one.origin for one in places]],
+        )
+    kept = (
+        "SELECT * FROM attestation_judgements "
+        f"WHERE roots_sha256 = '{roots_hash}' AND input_sha256 IN (SELECT input_sha256 FROM present_bundles)"
+    )
+    new = [
+        sha256
+        for (sha256,) in con.execute(
+            "SELECT DISTINCT input_sha256 FROM present_bundles WHERE input_sha256 NOT IN "
+            f"(SELECT input_sha256 FROM ({kept})) ORDER BY 1"
+        ).fetchall()
+    ]
+    (summary.known,) = con.execute(f"SELECT count(DISTINCT input_sha256) FROM ({kept})").fetchall()[0]
+    (stale,) = con.execute(
+        f"SELECT (SELECT count(*) FROM attestation_judgements) - (SELECT count(*) FROM ({kept}))"
+    ).fetchall()[0]
+    attested: list[tuple[str, str, bytes]] = []
+    for number, (sha256, raw) in enumerate(_bytes(con, new, files)):
+        if number % _EVERY == 0:
+            progress.report(STAGE, "bundles", number, len(new))
+        if isinstance(raw, str):
+            parts.add("attestation_judgements", unread_row(sha256, roots_hash, raw))
+            continue
+        rows, documents = judged_rows(sha256, raw, roots, roots_hash)
+        for row in rows:
+            parts.add("attestation_judgements", row)
+        attested += [(sbom_sha256, sha256, document) for sbom_sha256, document in documents]
+        summary.judged += 1
+    if new or stale:
+        # What was known is read into memory first: its files are replaced.
+        con.execute(f"CREATE OR REPLACE TEMP TABLE kept_judgements AS {kept}")
+        query = f"SELECT * FROM kept_judgements UNION ALL BY NAME {parts.relation('attestation_judgements')}"
+        write_table(con, settings, "attestation_judgements", query)
+        create_views(con, settings, "attestation_judgements")
+    write_table(con, settings, "attestation_places", "SELECT * FROM present_bundles")
+    progress.report(STAGE, f"{summary.judged:,} bundles judged, {summary.known:,} known")
+    return places, attested
+
+
+def _files(settings: Settings) -> Iterator[tuple[Place, Path]]:
+    for path in files_of(settings, settings.supply_chain.bundles, "bundles"):
+        try:
+            sha256 = hashlib.sha256(read_file(path)).hexdigest()
+        except (OSError, ValueError) as error:
+            # What cannot be read is known by its name, so that it is a row too.
+            sha256 = hashlib.sha256(f"{path}: {error}".encode()).hexdigest()
+        yield Place(sha256, str(path)), path
+
+
+def _bytes(
+    con: duckdb.DuckDBPyConnection, new: Sequence[str], files: Mapping[str, tuple[Place, Path]]
+) -> Iterator[tuple[str, bytes | str]]:
+    """The bytes of new inputs, or words where a file cannot be read."""
+    yield from landed_bundle_bytes(con, [sha256 for sha256 in new if sha256 not in files])
+    for sha256 in new:
+        if sha256 in files:
+            try:
+                yield sha256, read_file(files[sha256][1])
+            except (OSError, ValueError) as error:
+                yield sha256, f"{files[sha256][1]} cannot be read: {error}"
+
+
+def _stated(places: Sequence[Place]) -> dict[str, set[str]]:
+    stated: dict[str, set[str]] = defaultdict(set)
+    for place in places:
+        if place.digest:
+            stated[place.sha256].add(place.digest)
+    return stated
+
+
+def _judgements(con: duckdb.DuckDBPyConnection, settings: Settings) -> list[Row]:
+    found = con.execute(
+        "SELECT * EXCLUDE (certificate, exception) FROM attestation_judgements ORDER BY input_sha256, place"
+    )
+    names = [column[0] for column in found.description]
+    return [dict(zip(names, values, strict=True)) for values in found.fetchall()]
+
+
+# --- what is known beside ---------------------------------------------------------------------------------------------
+
+
+def _known(con: duckdb.DuckDBPyConnection, sboms: Sboms, now: datetime, *, has_policy: bool) -> Known:
+    ids = con.execute("SELECT lower(repository), min(repository_id) FROM repository_ids GROUP BY 1").fetchall()
+    with_runs = con.execute("SELECT DISTINCT lower(repository) FROM run_attempts").fetchall()
+    runs = con.execute(
+        "WITH named AS (SELECT DISTINCT coalesce(nullif(regexp_extract(run_invocation_uri, ?, 1), ''), "
+        "regexp_extract(run_invocation_uri, ?, 2)) AS run_id FROM attestation_judgements) "
+        "SELECT DISTINCT lower(repository), run_id FROM run_attempts JOIN named USING (run_id)",
+        [_RUN_IN_URI, _RUN_IN_URI],
+    ).fetchall()
+    return Known(
+        repository_ids=dict(ids),
+        repositories_with_runs=frozenset(name for (name,) in with_runs),
+        runs=frozenset((repository, run_id) for repository, run_id in runs),
+        sboms=sboms.of_digest,
+        now=now,
+        has_policy=has_policy,
+    )
+
+
+def _earlier(con: duckdb.DuckDBPyConnection) -> list[Finding]:
+    found = con.execute("SELECT * FROM findings")
+    names = [column[0] for column in found.description]
+    return [Finding(**dict(zip(names, values, strict=True))) for values in found.fetchall()]
