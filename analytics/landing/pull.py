@@ -154,21 +154,22 @@ class _Pulling:
     def refresh(self, entity: str, first_workflows: Collection[str]) -> None:
         """Read again what is not settled yet, and what no list shows."""
         assert isinstance(self.provider, Refreshing)
-        found = wanted(self.store.con, entity, first_workflows)
+        found = wanted(self.store.con, entity, self.store.now, first_workflows)
         if not found:
             return
         if not self.is_over:
             try:
                 self.land(self.provider.refresh(entity, found))
                 # What was found names more that was never seen, until it does not.
-                while entity in _READ_ON and (more := wanted(self.store.con, entity)) and more != found:
+                while entity in _READ_ON and (more := wanted(self.store.con, entity, self.store.now)) and more != found:
                     found = more
                     self.land(self.provider.refresh(entity, found))
             except SourceError as error:
                 self._note(f"{self.provider.name}: {entity}", error)
         if entity in _READ_ONCE:
             # What is still not read is missing: this pull's budget, or a pause, ended before it.
-            self.failed += sorted({(entity, want.request_key) for want in wanted(self.store.con, entity)})
+            left = wanted(self.store.con, entity, self.store.now)
+            self.failed += sorted({(entity, want.request_key) for want in left})
 
     def _note(self, where: str, error: SourceError) -> None:
         if isinstance(error, PausedError):

@@ -69,13 +69,13 @@ class Landed:
 class LandingStore:
     """The open landing file of one source; a context manager.
 
-    `con` is its connection; nothing outside this room writes through it.
+    `con` is its connection; nothing outside this room writes through it. `now` is naive UTC.
     """
 
     def __init__(self, con: duckdb.DuckDBPyConnection, work: Path, now: datetime, closing: ExitStack) -> None:
         self.con = con
         self._work = work
-        self._now = now.astimezone(UTC).replace(tzinfo=None)
+        self.now = now.astimezone(UTC).replace(tzinfo=None)
         self._closing = closing
         (self._last_page_id,) = con.execute("SELECT coalesce(max(page_id), 0) FROM pages").fetchall()[0]
 
@@ -129,9 +129,9 @@ class LandingStore:
             for entity in sorted(set(requests) & set(ENTITIES)):
                 known = self.con.execute("SELECT 1 FROM collected WHERE entity = ?", [entity]).fetchone()
                 if known:
-                    self.con.execute("UPDATE collected SET last_seen_at = ? WHERE entity = ?", [self._now, entity])
+                    self.con.execute("UPDATE collected SET last_seen_at = ? WHERE entity = ?", [self.now, entity])
                 else:
-                    self.con.execute("INSERT INTO collected VALUES (?, ?, ?)", [entity, self._now, self._now])
+                    self.con.execute("INSERT INTO collected VALUES (?, ?, ?)", [entity, self.now, self.now])
             offered = [(entity, key) for entity, keys in sorted(requests.items()) for key in keys]
             self._note("offered", offered)
             self._note("unfinished", offered)
@@ -280,7 +280,7 @@ class LandingStore:
                 page.entity,
                 page.request_key,
                 page.generation,
-                self._now,
+                self.now,
                 page.status,
                 page.etag,
                 page.sha256,
@@ -299,9 +299,7 @@ class LandingStore:
             return
         request = [page.entity, page.request_key]
         self.con.execute("DELETE FROM cursors WHERE entity = ? AND request_key = ?", request)
-        self.con.execute(
-            "INSERT INTO cursors VALUES (?, ?, ?, ?)", [*request, json.dumps(dict(page.cursor)), self._now]
-        )
+        self.con.execute("INSERT INTO cursors VALUES (?, ?, ?, ?)", [*request, json.dumps(dict(page.cursor)), self.now])
 
     @contextmanager
     def transaction(self) -> Iterator[None]:

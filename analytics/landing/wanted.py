@@ -6,6 +6,7 @@ Source: ingestion.md section 5 (runs, jobs, deployments).
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from datetime import datetime
 from fnmatch import fnmatchcase
 
 import duckdb
@@ -20,18 +21,25 @@ _NEWEST = (
 SETTLED_STATES = ("success", "failure", "error", "inactive", "abandoned", "destroyed")
 
 
-def wanted(con: duckdb.DuckDBPyConnection, entity: str, first_workflows: Collection[str] = ()) -> list[Wanted]:
-    """The records of an entity to read again, in the order of their worth.
+def wanted(
+    con: duckdb.DuckDBPyConnection, entity: str, now: datetime, first_workflows: Collection[str] = ()
+) -> list[Wanted]:
+    """The records of an entity to read again, in the order of their worth; `now` is naive UTC.
 
     Commits: those that landed commits and pull requests name and no list showed, each asked for once. Runs: attempts
     not completed, and earlier attempts never seen completed. Deployments: without a settled state. Jobs: of completed
     attempts whose jobs were never read, deploy workflows first, then newest first. Attestations: of digests of
-    artifacts and deployments, asked for until a week after they were made.
+    artifacts and deployments that were never asked for; again within their first week when a run of the repository
+    moved since, and a last time when that week is over.
     """
-    return _FINDERS[entity](con, first_workflows) if entity in _FINDERS else []
+    if entity == "pipeline_jobs":
+        return _jobs(con, first_workflows)
+    if entity == "attestations":
+        return _attestations(con, now)
+    return _FINDERS[entity](con) if entity in _FINDERS else []
 
 
-def _commits(con: duckdb.DuckDBPyConnection, first_workflows: Collection[str]) -> list[Wanted]:
+def _commits(con: duckdb.DuckDBPyConnection) -> list[Wanted]:
     # Of a pull request the last commit first: the list that starts there holds the others.
     rows = con.execute(
         f"""
@@ -58,7 +66,7 @@ def _commits(con: duckdb.DuckDBPyConnection, first_workflows: Collection[str]) -
     return [Wanted(repository, sha) for repository, sha in rows]
 
 
-def _runs(con: duckdb.DuckDBPyConnection, first_workflows: Collection[str]) -> list[Wanted]:
+def _runs(con: duckdb.DuckDBPyConnection) -> list[Wanted]:
     rows = con.execute(
         f"""
         WITH attempts AS (
@@ -77,7 +85,7 @@ def _runs(con: duckdb.DuckDBPyConnection, first_workflows: Collection[str]) -> l
     return [Wanted(origin, run_id, attempt) for origin, run_id, attempt in rows]
 
 
-def _deployments(con: duckdb.DuckDBPyConnection, first_workflows: Collection[str]) -> list[Wanted]:
+def _deployments(con: duckdb.DuckDBPyConnection) -> list[Wanted]:
     rows = con.execute(
         f"""
         SELECT origin, coalesce(payload ->> '$.node_id', payload ->> '$.deployment_id') AS native_id
@@ -120,33 +128,38 @@ def _jobs(con: duckdb.DuckDBPyConnection, first_workflows: Collection[str]) -> l
     return [Wanted(row[0], row[1], row[2]) for row in sorted(rows, key=lambda row: not is_first(row[3]))]
 
 
-def _attestations(con: duckdb.DuckDBPyConnection, first_workflows: Collection[str]) -> list[Wanted]:
+def _attestations(con: duckdb.DuckDBPyConnection, now: datetime) -> list[Wanted]:
+    # Who attests does so in a run: while none moves, there is nothing to ask again.
     rows = con.execute(
         """
         WITH digests AS (
             SELECT payload ->> '$.digest' AS digest, min(split_part(origin, '/', 1)) AS repository,
-                   max(occurred_at) AS made_at
+                   coalesce(max(occurred_at), TIMESTAMP '1970-01-01') + INTERVAL 7 DAY AS until
             FROM items WHERE entity IN ('artifacts', 'deployments') AND payload ->> '$.digest' LIKE 'sha%:%'
             GROUP BY digest
         ), asked AS (
-            SELECT unnest(from_json(request, '["VARCHAR"]')) AS digest, fetched_at
-            FROM pages WHERE entity = 'attestations' AND kind = 'attestations'
+            SELECT digest, max(fetched_at) AS fetched_at, max(page_id) AS page_id FROM (
+                SELECT unnest(from_json(request, '["VARCHAR"]')) AS digest, fetched_at, page_id
+                FROM pages WHERE entity = 'attestations' AND kind = 'attestations'
+            ) GROUP BY digest
+        ), moved AS (
+            SELECT request_key AS repository, max(page_id) AS page_id
+            FROM pages WHERE entity = 'pipeline_runs' AND items > 0 GROUP BY request_key
         )
         SELECT repository, digest FROM digests
-        WHERE NOT EXISTS (
-            FROM asked WHERE asked.digest = digests.digest
-            AND asked.fetched_at >= coalesce(digests.made_at, TIMESTAMP '1970-01-01') + INTERVAL 7 DAY
-        )
+        LEFT JOIN asked USING (digest)
+        LEFT JOIN moved USING (repository)
+        WHERE asked.page_id IS NULL
+           OR asked.fetched_at < until AND (moved.page_id > asked.page_id OR until <= $now)
         ORDER BY ALL
-        """
+        """,
+        {"now": now},
     ).fetchall()
     return [Wanted(repository, digest) for repository, digest in rows]
 
 
-_FINDERS: dict[str, Callable[[duckdb.DuckDBPyConnection, Collection[str]], list[Wanted]]] = {
+_FINDERS: dict[str, Callable[[duckdb.DuckDBPyConnection], list[Wanted]]] = {
     "commits": _commits,
     "pipeline_runs": _runs,
     "deployments": _deployments,
-    "pipeline_jobs": _jobs,
-    "attestations": _attestations,
 }

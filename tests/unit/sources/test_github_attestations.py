@@ -72,21 +72,36 @@ def test_bundles_come_with_the_list_or_from_the_store(tmp_path: Path, fake: Fake
     assert bulk(fake) == 1
 
 
-def test_a_digest_is_asked_for_until_a_week_after_it_was_made(
+def test_a_digest_is_asked_for_again_when_a_run_moved_and_never_while_all_is_quiet(
     tmp_path: Path, fake: FakeGitHub, shop: Repository
 ) -> None:
     (digest,) = released(fake, shop)
-    assert pulled(settings_now(tmp_path, fake)).error is None
-    fake.world.advance(6 * DAY)
+    for _ in range(3):
+        assert pulled(settings_now(tmp_path, fake)).error is None
+        fake.world.advance(DAY)
+    assert bulk(fake) == 1
+    fake.world.start_run(shop)
     fake.world.attest(shop, digest, bundle(1))
     settings = settings_now(tmp_path, fake)
     assert pulled(settings).error is None
     assert found(settings) == [(digest, 1)]
-    fake.world.advance(2 * DAY)
+    assert bulk(fake) == 2
+
+
+def test_a_digest_is_asked_for_a_last_time_a_week_after_it_was_made(
+    tmp_path: Path, fake: FakeGitHub, shop: Repository
+) -> None:
+    (digest,) = released(fake, shop)
     assert pulled(settings_now(tmp_path, fake)).error is None
-    asked = bulk(fake)
+    fake.world.attest(shop, digest, bundle(1))
+    fake.world.advance(8 * DAY)
+    settings = settings_now(tmp_path, fake)
+    assert pulled(settings).error is None
+    assert found(settings) == [(digest, 1)]
+    fake.world.start_run(shop)
+    fake.world.advance(DAY)
     assert pulled(settings_now(tmp_path, fake)).error is None
-    assert bulk(fake) == asked
+    assert bulk(fake) == 2
 
 
 def test_1500_digests_are_two_questions_and_their_pages(tmp_path: Path, fake: FakeGitHub, shop: Repository) -> None:
