@@ -262,6 +262,13 @@ FACT_TABLES = {
             sorted_by=("service",),
         ),
         Table(
+            "deployment_controls",
+            _columns("service, deployment_key, control, outcome, note, finished_at TIMESTAMP, day DATE"),
+            "day",
+            "Required controls of successful production deployments: passed, failed, waived or not evaluated.",
+            sorted_by=("service",),
+        ),
+        Table(
             "findings",
             _columns(
                 "id, rule, verdict, severity, state, service, deployment_id, deployment_key, repository, digest, "

@@ -7,16 +7,17 @@ supply-chain.md section 1.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from analytics.supply_chain.controls import Outcome
 from analytics.supply_chain.facts import DeploymentFacts
 from analytics.supply_chain.findings import REMEDIATION, Finding, finding_id
 from analytics.supply_chain.joining import Artifacts, Attestations, Deployed, Shipped
 from analytics.supply_chain.judging import kept_facts
 from analytics.supply_chain.policy import VERIFIED, Check, choose, evaluate, evaluate_absent, kind_of, slsa_level
-from analytics.supply_chain.rules import Policies, Policy
+from analytics.supply_chain.rules import Control, Policies, Policy
 
 Row = dict[str, Any]
 
@@ -36,6 +37,7 @@ _TITLES = {
     "attested_before_deployed": "It was attested after it had been deployed",
     "attestation": "No attestation was found",
     "sbom": "No SBOM was found",
+    "signature": "No signature was found",
 }
 
 
@@ -52,16 +54,23 @@ class Known:
     now: datetime
     # Whether the organisation has a policy of its own; without one nobody can comply with it.
     has_policy: bool
+    # Reviews, duties, approvals and tickets by service and deployment key, where any policy requires them.
+    process: Mapping[tuple[str, str], Mapping[Control, Outcome]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Judged:
-    """A deployment's artifact with its verdict: rows of `deployment_provenance` and `provenance_checks`, findings."""
+    """A deployment's artifact with its verdict: rows of `deployment_provenance` and `provenance_checks`, findings.
+
+    `controls` are those that the policy requires of it, whatever is waived.
+    """
 
     shipped: Shipped
     provenance: Row
     checks: Sequence[Row]
     findings: Sequence[Finding]
+    policy: Policy
+    controls: Mapping[Control, Outcome]
 
 
 def judge_deployments(
@@ -74,10 +83,10 @@ def judge_deployments(
 ) -> Iterator[Judged]:
     """Judge every artifact of every deployment; the newest of each service is what is live."""
     newest = {deployed.service: deployed.deployment_key for deployed in deployments}
-    cached: dict[tuple[str, str], Policy] = {}
+    cached: dict[tuple[str, str, int], Policy] = {}
     for deployed in deployments:
-        key = deployed.source_repository, deployed.service
-        policy = cached.get(key) or cached.setdefault(key, policies.of(*key))
+        key = deployed.source_repository, deployed.service, policies.period(deployed.day)
+        policy = cached.get(key) or cached.setdefault(key, policies.of(*key[:2], deployed.day))
         is_live = newest[deployed.service] == deployed.deployment_key
         for shipped in artifacts.of(deployed):
             yield _judge(shipped, attestations.of(shipped), policy, known, owners.get(deployed.service), is_live)
@@ -116,15 +125,16 @@ def _judge(
     failures += [
         (row, check) for row, checks in attested_sboms for check in checks if check.failed and check.name != "sbom"
     ]
+    if "signature" in policy.rules.required and not signed and all(check.name == "sbom" for _, check in failures):
+        # Nothing else says why it has none.
+        severity, line = policy.severity("signature"), policy.line("required")
+        failures.append((None, Check("signature", "failed", severity, None, "a signature", "none", line)))
     findings = [
         _finding(check, row, shipped, judgement.verdict, policy, owner, known.now, is_live) for row, check in failures
     ]
-    passes = {
-        "signature": signed,
-        "attestation": judgement.verdict in VERIFIED,
-        "sbom": sbom_sha256 is not None,
-    }
-    missing = [control for control in policy.rules.required if not passes[control]]
+    controls = _controls(shipped, judgement.verdict, policy, known, signed=signed, sbom_sha256=sbom_sha256)
+    missing = [control for control, outcome in controls.items() if outcome.outcome == "failed"]
+    unknown = [control for control, outcome in controls.items() if outcome.outcome == "not_evaluated"]
     provenance_row = {
         "service": deployed.service,
         "deployment_key": deployed.deployment_key,
@@ -143,8 +153,9 @@ def _judge(
         "provenance": provenance,
         "sbom": sbom_sha256 is not None,
         "sbom_sha256": sbom_sha256,
-        "complies": not missing if known.has_policy else None,
-        "missing_controls": missing if known.has_policy else None,
+        # Nobody knows where a control was not evaluated, and nothing is complied with where none is required.
+        "complies": None if not controls or (unknown and not missing) else not missing,
+        "missing_controls": missing if controls else None,
         "policy_sha256": policy.sha256,
         "finished_at": deployed.finished_at,
         "day": deployed.day,
@@ -153,7 +164,25 @@ def _judge(
         (one, check) for one, checks in (*judged, *attested_sboms) for check in checks
     ]
     asked += [(None, check) for check in absent]
-    return Judged(shipped, provenance_row, [_check_row(check, one, shipped) for one, check in asked], findings)
+    rows_of_checks = [_check_row(check, one, shipped) for one, check in asked]
+    return Judged(shipped, provenance_row, rows_of_checks, findings, policy, controls)
+
+
+def _controls(
+    shipped: Shipped, verdict: str, policy: Policy, known: Known, *, signed: bool, sbom_sha256: str | None
+) -> dict[Control, Outcome]:
+    """The required controls of an artifact's deployment; none without a policy of the organisation's own."""
+    if not known.has_policy:
+        return {}
+    deployed = shipped.deployed
+    of_artifact: dict[Control, Outcome] = {
+        "signature": Outcome("passed" if signed else "failed", "signed" if signed else "no signature that verifies"),
+        "attestation": Outcome("passed" if verdict in VERIFIED else "failed", verdict),
+        "sbom": Outcome("passed", f"SBOM {sbom_sha256[:12]}") if sbom_sha256 else Outcome("failed", "no valid SBOM"),
+    }
+    of_process = known.process.get((deployed.service, deployed.deployment_key), {})
+    unknown = Outcome("not_evaluated", "the deployment is not among the facts")
+    return {control: of_artifact.get(control) or of_process.get(control, unknown) for control in policy.rules.required}
 
 
 def _facts(shipped: Shipped, known: Known) -> DeploymentFacts:

@@ -9,15 +9,18 @@
         severities: {runner: high}
 
 Every entry that matches a deployment applies, in the order of the file; a key that a later one states replaces an
-earlier one's. Source: supply-chain.md section 1.
+earlier one's. An entry with `since: 2026-04-01` says nothing of what was deployed before that day. Source:
+supply-chain.md section 1, metrics.md section 4 (indicator 12).
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Literal
@@ -31,6 +34,9 @@ from analytics.models import StrictModel, parse_model
 from analytics.yaml_lines import Location, read_yaml
 
 Severity = Literal["critical", "high", "medium", "low", "info"]
+# What a deployment may have to have: of its artifact, and of how people brought it to production.
+Control = Literal["signature", "attestation", "sbom", "review", "separation_of_duties", "approval", "change_ticket"]
+PROCESS_CONTROLS: tuple[Control, ...] = ("review", "separation_of_duties", "approval", "change_ticket")
 
 # Every rule that a finding can name, with its severity unless a policy says otherwise.
 RULE_SEVERITIES: Mapping[str, Severity] = {
@@ -58,6 +64,10 @@ RULE_SEVERITIES: Mapping[str, Severity] = {
     # What has to be there.
     "attestation": "high",
     "sbom": "medium",
+    "review": "high",
+    "separation_of_duties": "high",
+    "approval": "medium",
+    "change_ticket": "low",
     # What SBOMs say.
     "sbom_schema": "low",
     "sbom_subject": "medium",
@@ -171,7 +181,8 @@ class Rules(StrictModel):
     statement_types: list[_Uri] = ["https://in-toto.io/Statement/v1", "https://in-toto.io/Statement/v0.1"]
     predicate_types: list[_Uri] = list(SLSA_PROVENANCE_TYPES)
     sbom_predicate_types: list[_Uri] = [*SBOM_TYPES, *(f"{kind}/v*" for kind in SBOM_TYPES)]
-    required: list[Literal["signature", "attestation", "sbom"]] = ["attestation"]
+    # Without any nothing complies and nothing fails to.
+    required: list[Control] = ["attestation"]
     # An SBOM that was made longer than this before what it describes was deployed tells little of it.
     sbom_max_age_days: int = Field(default=90, ge=1)
     # Between two deployments' SBOMs: a larger change of the number of components is worth a look.
@@ -186,6 +197,8 @@ class PolicyEntry(Rules):
 
     repositories: list[_Text] = []
     services: list[_Text] = []
+    # The first local day of deployments that this is about; without one it is about all of history.
+    since: date | None = None
 
     @model_validator(mode="after")
     def _says_for_whom(self) -> PolicyEntry:
@@ -193,8 +206,10 @@ class PolicyEntry(Rules):
             raise ValueError("give repositories, or services; what holds for all stands under defaults")
         return self
 
-    def covers(self, repository: str, service: str | None) -> bool:
-        """Whether this entry is about a deployment."""
+    def covers(self, repository: str, service: str | None, day: date | None = None) -> bool:
+        """Whether this entry is about a deployment of a day; without a day about one of today."""
+        if self.since is not None and day is not None and day < self.since:
+            return False
         return (not self.repositories or name_matches(repository, self.repositories)) and (
             not self.services or name_matches(service, self.services)
         )
@@ -231,14 +246,23 @@ class Policies:
         self._sections = sections
         self.sha256 = sha256
         self.path = path
+        self._starts = sorted({rules.since for rules, _ in sections if isinstance(rules, PolicyEntry) and rules.since})
 
-    def of(self, repository: str, service: str | None = None) -> Policy:
-        """The rules that hold for a deployment of a repository (and service)."""
+    def period(self, day: date | None) -> int:
+        """Days of the same number have the same rules."""
+        return len(self._starts) if day is None else bisect_right(self._starts, day)
+
+    def require(self, *controls: Control) -> bool:
+        """Whether any of these controls is required of anything."""
+        return any(control in rules.required for rules, _ in self._sections for control in controls)
+
+    def of(self, repository: str, service: str | None = None, day: date | None = None) -> Policy:
+        """The rules that hold for a deployment of a repository (and service) on a day; without one, for today's."""
         stated: dict[str, object] = {}
         severities: dict[str, Severity] = {}
         lines: dict[str, int] = {}
         for rules, where in self._sections:
-            if isinstance(rules, PolicyEntry) and not rules.covers(repository, service):
+            if isinstance(rules, PolicyEntry) and not rules.covers(repository, service, day):
                 continue
             stated |= {key: getattr(rules, key) for key in rules.model_fields_set & Rules.model_fields.keys()}
             severities |= rules.severities

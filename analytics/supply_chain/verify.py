@@ -21,6 +21,8 @@ from analytics.lake.parts import TableParts
 from analytics.lake.tables import create_views, lake_relation, scratch, write_table
 from analytics.settings import Settings
 from analytics.supply_chain.contents import judge_contents
+from analytics.supply_chain.control_rows import control_findings, control_rows
+from analytics.supply_chain.controls import process_outcomes
 from analytics.supply_chain.deployments import Judged, Known, judge_deployments
 from analytics.supply_chain.findings import Finding, with_states
 from analytics.supply_chain.gathering import (
@@ -32,7 +34,7 @@ from analytics.supply_chain.gathering import (
 )
 from analytics.supply_chain.joining import Artifacts, Attestations, read_deployments
 from analytics.supply_chain.judging import Row, judged_rows, roots_sha256, trusted_roots, unread_row
-from analytics.supply_chain.rules import load_policies
+from analytics.supply_chain.rules import PROCESS_CONTROLS, Policies, load_policies
 from analytics.supply_chain.sbom_reading import Sboms, gather_sboms
 from analytics.supply_chain.trusted_roots import TrustedRoot
 from analytics.supply_chain.waivers import load_waivers
@@ -48,6 +50,11 @@ _READ = (
     "commits",
     "deployment_attempts",
     "service_deployments",
+    "change_lead",
+    "pull_requests",
+    "reviews",
+    "approvals",
+    "collection",
     "attestation_judgements",
     "sbom_documents",
     "sbom_components",
@@ -92,7 +99,7 @@ def verify(settings: Settings) -> VerifySummary:
         deployments = read_deployments(con)
         artifacts = Artifacts(con, {service.name: service.artifacts for service in catalog.services})
         attestations = Attestations(_judgements(con, settings), _stated(places))
-        known = _known(con, sboms, now, has_policy=settings.supply_chain.policies is not None)
+        known = _known(con, settings, sboms, policies, now)
         owners = {service.name: service.team for service in catalog.services}
         found: list[Finding] = []
         judged_all: list[Judged] = []
@@ -108,11 +115,15 @@ def verify(settings: Settings) -> VerifySummary:
             found += judged.findings
             summary.verdicts[judged.provenance["verdict"]] += 1
         found += judge_contents(settings, con, judged_all, sboms, policies, owners, now)
+        found += control_findings(judged_all, owners, now)
         local_now = settings.now().astimezone(settings.calendar.zone)
-        for finding in with_states(found, _earlier(con), waivers, local_now):
+        placed = with_states(found, _earlier(con), waivers, local_now)
+        for finding in placed:
             parts.add("findings", asdict(finding))
             summary.findings[finding.state, finding.severity] += 1
-        for table in ("deployment_provenance", "provenance_checks", "findings"):
+        for row in control_rows(judged_all, placed):
+            parts.add("deployment_controls", row)
+        for table in ("deployment_provenance", "provenance_checks", "deployment_controls", "findings"):
             summary.tables[table] = write_table(con, settings, table, parts.relation(table))
     progress.report(STAGE, f"{sum(summary.verdicts.values()):,} artifacts of deployments judged")
     return summary
@@ -220,7 +231,9 @@ def _judgements(con: duckdb.DuckDBPyConnection, settings: Settings) -> list[Row]
 # --- what is known beside ---------------------------------------------------------------------------------------------
 
 
-def _known(con: duckdb.DuckDBPyConnection, sboms: Sboms, now: datetime, *, has_policy: bool) -> Known:
+def _known(
+    con: duckdb.DuckDBPyConnection, settings: Settings, sboms: Sboms, policies: Policies, now: datetime
+) -> Known:
     ids = con.execute("SELECT lower(repository), min(repository_id) FROM repository_ids GROUP BY 1").fetchall()
     with_runs = con.execute("SELECT DISTINCT lower(repository) FROM run_attempts").fetchall()
     runs = con.execute(
@@ -235,7 +248,8 @@ def _known(con: duckdb.DuckDBPyConnection, sboms: Sboms, now: datetime, *, has_p
         runs=frozenset((repository, run_id) for repository, run_id in runs),
         sboms=sboms.of_digest,
         now=now,
-        has_policy=has_policy,
+        has_policy=policies.path is not None,
+        process=process_outcomes(con, settings.bots) if policies.require(*PROCESS_CONTROLS) else {},
     )
 
 

@@ -3,7 +3,7 @@
 import hashlib
 import time
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -514,7 +514,9 @@ def test_an_empty_file_states_nothing(tmp_path: Path) -> None:
         ("defaults:\n  signers: ['acme/ci/build.yml']\n", ["policies.yaml:2", "starts with https://"]),
         ("defaults:\n  signers: ['https://github.com/acme/ci/b.yml']\n", ["policies.yaml:2", "names no ref"]),
         ("defaults:\n  builders: [{id: 'https://x', level: 4}]\n", ["policies.yaml:2", "level"]),
-        ("defaults:\n  required: [vsa]\n", ["policies.yaml:2", "'attestation' or 'sbom'"]),
+        ("defaults:\n  required: [vsa]\n", ["policies.yaml:2", "'attestation', 'sbom'"]),
+        ("policies:\n  - services: [shop]\n    since: soon\n", ["policies.yaml:3", "since"]),
+        ("defaults:\n  since: 2026-04-01\n", ["policies.yaml:2", "unknown key 'since'"]),
         ("defaults:\n  licenses:\n    alow: []\n", ["policies.yaml:3", "Did you mean 'allow'?"]),
         ("- a\n", ["policies.yaml:1", "expected a mapping"]),
         ("version: 1\n---\nversion: 1\n", ["holds 2 YAML documents"]),
@@ -525,6 +527,31 @@ def test_a_wrong_file_is_refused_in_words(tmp_path: Path, text: str, said: list[
         policies(tmp_path, text)
     for part in said:
         assert part in str(caught.value)
+
+
+def test_an_entry_with_a_beginning_says_nothing_of_earlier_days(tmp_path: Path) -> None:
+    file = policies(
+        tmp_path,
+        "defaults: {required: []}\n"
+        "policies:\n"
+        "  - {services: [shop], since: 2026-04-01, required: [attestation]}\n"
+        "  - {services: [shop], since: 2026-07-01, required: [attestation, sbom]}\n",
+    )
+
+    def required(day: date | None) -> list[str]:
+        return list(file.of("acme/shop", "shop", day).rules.required)
+
+    assert required(date(2026, 3, 31)) == []
+    assert required(date(2026, 4, 1)) == required(date(2026, 6, 30)) == ["attestation"]
+    assert required(date(2026, 7, 1)) == required(None) == ["attestation", "sbom"]
+    days = (date(2020, 1, 1), date(2026, 3, 31), date(2026, 4, 1), date(2026, 6, 30), date(2026, 7, 1), None)
+    assert [file.period(day) for day in days] == [0, 0, 1, 1, 2, 2]
+
+
+def test_a_policy_file_knows_what_it_requires_of_anything(tmp_path: Path) -> None:
+    file = policies(tmp_path, "policies:\n  - {services: [till], required: [approval]}\n")
+    assert file.require("review", "approval")
+    assert not file.require("review", "change_ticket")
 
 
 def test_licences_and_vulnerabilities_are_read(tmp_path: Path) -> None:
