@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import click
 
-from analytics.errors import QuarterdeckError, SettingsError, UsageError
+from analytics.errors import QuarterdeckError, SettingsError, SourceError, UsageError
 from analytics.periods import Quarter
 from analytics.settings import Settings, load_settings
 from reports.progress import shown_progress
@@ -254,6 +254,24 @@ def build(invocation: Invocation) -> None:
 
 
 @main.command()
+@everywhere
+@pass_invocation
+def verify(invocation: Invocation) -> None:
+    """Judge what was shipped: signatures, provenance, SBOMs.
+
+    Needs no network. Bundles and SBOMs that are known are not judged again; policies and waivers are
+    applied anew to every deployment.
+    """
+    settings = invocation.settings()
+    with shown_progress(debug=invocation.debug):
+        from analytics.supply_chain.verify import verify as verify_shipped
+        from reports.supply_chain_listings import verified_lines
+
+        summary = verify_shipped(settings)
+    click.echo(verified_lines(summary, terminal_width()))
+
+
+@main.command()
 @quarter_option("This quarter too, though it has no data.  [default: every quarter with data]")
 @everywhere
 @pass_invocation
@@ -355,6 +373,88 @@ def explain(
         click.echo(as_json(explanation_json(explanation)))
     else:
         click.echo(explanation_text(explanation, limit, terminal_width()))
+
+
+@main.command()
+@quarter_option("Only of what was deployed in this quarter.  [default: all]")
+@format_option("table", "json")
+@everywhere
+@pass_invocation
+def findings(invocation: Invocation, quarter: Quarter | None, form: str) -> None:
+    """Print supply-chain findings, open ones first.
+
+    As the last `quarterdeck verify` left them; waived and fixed ones are listed too.
+    """
+    from analytics.supply_chain.listing import findings_list
+    from reports.supply_chain_listings import findings_text
+    from reports.tables import as_json
+
+    settings = invocation.settings()
+    found = findings_list(settings, None if quarter is None else chosen_quarter(settings, quarter))
+    if form == "json":
+        click.echo(as_json(found))
+    else:
+        click.echo(findings_text(found, terminal_width()))
+
+
+@main.command()
+@click.argument(
+    "paths",
+    metavar="FILE...",
+    nargs=-1,
+    required=True,
+    type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path),
+)
+@click.option("--digest", metavar="sha256:…", help="The artifact's digest, which a bundle must have as a subject.")
+@click.option(
+    "--trusted-root",
+    "root_files",
+    metavar="FILE",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Judge under this root instead of Sigstore's public instance; may be repeated.",
+)
+@click.option(
+    "--require", "required", metavar="VERDICT", multiple=True, help="Exit 1 for another verdict; may be repeated."
+)
+@format_option("table", "json")
+@everywhere
+def inspect(
+    paths: tuple[Path, ...], digest: str | None, root_files: tuple[Path, ...], required: tuple[str, ...], form: str
+) -> None:
+    """Judge bundle or SBOM files by themselves, offline.
+
+    Says verdict and reason, who signed what, or the SBOM's format and components. Reads no settings
+    and no network; FILE may be - for stdin.
+    """
+    from analytics.supply_chain.inspection import MOST_BYTES, inspect_file, inspection_roots, known_verdict
+    from analytics.supply_chain.statements import parse_digest
+    from reports.supply_chain_listings import inspections_text
+    from reports.tables import as_json
+
+    wanted = [known_verdict(word) for word in required]
+    if digest is not None:
+        digest = str(parse_digest(digest))
+    roots = inspection_roots(root_files)
+    objects: list[dict[str, Any]] = []
+    unread: list[QuarterdeckError] = []
+    for path in paths:
+        try:
+            source = sys.stdin.buffer.read(MOST_BYTES + 1) if str(path) == "-" else path
+            objects.append(inspect_file(source, roots, digest=digest) | {"path": str(path)})
+        except SourceError as error:
+            unread.append(error)
+    if form == "json":
+        click.echo(as_json(objects))
+    elif objects:
+        click.echo(inspections_text(objects, terminal_width()))
+    for problem in unread:
+        complain(f"error: {problem}")
+    others = [one for one in objects if wanted and one["verdict"] not in wanted]
+    for one in others:
+        complain(f"error: {one['path']}: the verdict is {one['verdict']}, not {' or '.join(wanted)}")
+    if unread or others:
+        click.get_current_context().exit(1)
 
 
 @main.command()

@@ -281,6 +281,12 @@ FACT_TABLES = {
             "Supply-chain findings with their state and evidence.",
         ),
         Table(
+            "verification",
+            _columns("key, value"),
+            None,
+            "What the verdicts were made under: cut-off, trusted roots, policy, waivers, verifier.",
+        ),
+        Table(
             "metric_definitions",
             _columns(
                 "metric, title, unit, direction, statistic, minimum_n BIGINT, definition, version BIGINT, sources, "

@@ -19,6 +19,7 @@ from analytics.settings import FilesSource, Settings
 # Larger files are not read: nothing that is judged is that large.
 MAX_FILE_BYTES = 64 * 1024 * 1024
 MAX_FILES = 200_000
+_BUNDLES_AT_ONCE = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +50,17 @@ def landed_bundles(con: duckdb.DuckDBPyConnection) -> list[Place]:
 
 
 def landed_bundle_bytes(con: duckdb.DuckDBPyConnection, wanted: Sequence[str]) -> Iterator[tuple[str, bytes]]:
-    """The bytes of landed bundles by their hash, a few hundred in memory at a time."""
-    con.execute("CREATE OR REPLACE TEMP TABLE wanted_bundles AS SELECT unnest(?::VARCHAR[]) AS sha256", [list(wanted)])
-    found = con.cursor().execute(
-        "SELECT DISTINCT ON (wanted.sha256) wanted.sha256, CAST(bundle AS VARCHAR) FROM attestations "
-        "JOIN wanted_bundles AS wanted ON wanted.sha256 = sha256(CAST(bundle AS VARCHAR))"
-    )
-    while rows := found.fetchmany(500):
-        for sha256, text in rows:
-            yield sha256, text.encode()
+    """The bytes of landed bundles by their hash, some thousand in memory at a time."""
+    for first in range(0, len(wanted), _BUNDLES_AT_ONCE):
+        # Fetched whole: another query of this connection, between two rows, would end the reading.
+        yield from (
+            (sha256, text.encode())
+            for sha256, text in con.execute(
+                "SELECT sha256, any_value(text) FROM (SELECT CAST(bundle AS VARCHAR) AS text, sha256(text) AS sha256 "
+                "FROM attestations) WHERE sha256 IN (SELECT unnest(?::VARCHAR[])) GROUP BY sha256 ORDER BY sha256",
+                [list(wanted[first : first + _BUNDLES_AT_ONCE])],
+            ).fetchall()
+        )
 
 
 def landed_sboms(

@@ -23,7 +23,7 @@ from analytics.supply_chain.facts import AttestedFacts, Claims
 from analytics.supply_chain.rules import SBOM_TYPES
 from analytics.supply_chain.trusted_roots import TrustedRoot, load_trusted_roots, production_root
 from analytics.supply_chain.untrusted import UntrustedInputError, compact, parse_json
-from analytics.supply_chain.verification import Judgement, judge_all
+from analytics.supply_chain.verification import VERIFIER, Judgement, judge_all
 
 Row = dict[str, Any]
 
@@ -55,8 +55,8 @@ def roots_sha256(roots: Sequence[TrustedRoot]) -> str:
 
 @cache
 def _verifier_version() -> str:
-    names = ("quarterdeck", "sigstore", "cryptography", "rfc3161-client")
-    return " ".join(f"{name}/{metadata.version(name)}" for name in names)
+    libraries = " ".join(f"{name}/{metadata.version(name)}" for name in ("cryptography", "rfc3161-client"))
+    return f"{VERIFIER}, {libraries}"
 
 
 def judged_rows(

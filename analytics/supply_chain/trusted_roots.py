@@ -165,10 +165,10 @@ class TrustedRoot:
         return self._verifiers[key]
 
 
-def read_trusted_roots(raw: bytes, name: str) -> tuple[TrustedRoot, ...]:
+def read_trusted_roots(raw: bytes, name: str, where: str | None = None) -> tuple[TrustedRoot, ...]:
     """The roots in a file's bytes: one JSON object, or JSON lines as `gh attestation trusted-root` writes them.
 
-    Raises TrustedRootError naming the file and what is wrong in it.
+    `name` is how verdicts name them. Raises TrustedRootError naming the file (`where`) and what is wrong in it.
     """
     try:
         lines = [line for line in raw.splitlines() if line.strip()]
@@ -180,17 +180,20 @@ def read_trusted_roots(raw: bytes, name: str) -> tuple[TrustedRoot, ...]:
             return tuple(_root(line, f"{name}:{number}") for number, line in enumerate(lines, start=1))
     except UntrustedInputError as error:
         fix = "Take the root from `gh attestation trusted-root`, or from your Sigstore instance."
-        raise TrustedRootError(f"This is no trusted root: {error.what}", where=name, fix=fix) from error
+        raise TrustedRootError(f"This is no trusted root: {error.what}", where=where or name, fix=fix) from error
 
 
 def load_trusted_roots(path: Path) -> tuple[TrustedRoot, ...]:
-    """The roots in the file at `path`; raises TrustedRootError when it is missing or is none."""
+    """The roots in the file at `path`, named by the file's name; raises TrustedRootError when it is missing or none.
+
+    A verdict is kept and printed in packs: the folders of the machine that made it are nobody's business.
+    """
     try:
         raw = path.read_bytes()
     except OSError as error:
         what = f"The trusted root cannot be read: {error.strerror}."
         raise TrustedRootError(what, where=str(path), fix="Name a file that exists.") from error
-    return read_trusted_roots(raw, str(path))
+    return read_trusted_roots(raw, path.name, str(path))
 
 
 @cache

@@ -37,6 +37,7 @@ from analytics.supply_chain.judging import Row, judged_rows, roots_sha256, trust
 from analytics.supply_chain.rules import PROCESS_CONTROLS, Policies, load_policies
 from analytics.supply_chain.sbom_reading import Sboms, gather_sboms
 from analytics.supply_chain.trusted_roots import TrustedRoot
+from analytics.supply_chain.verification import VERIFIER
 from analytics.supply_chain.waivers import load_waivers
 
 STAGE = "verify"
@@ -123,10 +124,33 @@ def verify(settings: Settings) -> VerifySummary:
             summary.findings[finding.state, finding.severity] += 1
         for row in control_rows(judged_all, placed):
             parts.add("deployment_controls", row)
-        for table in ("deployment_provenance", "provenance_checks", "deployment_controls", "findings"):
+        for key, value in _made_under(settings, roots, policies.sha256, len(waivers)).items():
+            parts.add("verification", {"key": key, "value": value})
+        for table in (
+            "deployment_provenance",
+            "provenance_checks",
+            "deployment_controls",
+            "findings",
+            "verification",
+        ):
             summary.tables[table] = write_table(con, settings, table, parts.relation(table))
     progress.report(STAGE, f"{sum(summary.verdicts.values()):,} artifacts of deployments judged")
     return summary
+
+
+def _made_under(
+    settings: Settings, roots: Sequence[TrustedRoot], policy_sha256: str, waivers: int
+) -> dict[str, str | None]:
+    """What the verdicts of this run rest on; its rows also tell that the stage ran."""
+    policies = settings.supply_chain.policies
+    return {
+        "cut_off": settings.now().isoformat().replace("+00:00", "Z"),
+        "policy": policies.name if policies else None,
+        "policy_sha256": policy_sha256,
+        "waivers": str(waivers),
+        "verifier": VERIFIER,
+        **{f"trusted_root {number}": f"{root.name} sha256:{root.sha256}" for number, root in enumerate(roots, start=1)},
+    }
 
 
 # --- cryptography, once ----------------------------------------------------------------------------------------------

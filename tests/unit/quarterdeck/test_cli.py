@@ -66,7 +66,10 @@ def invoke(*words: str) -> Result:
 
 
 def test_the_commands_of_the_contract_are_there() -> None:
-    wanted = "init doctor run pull build measure pack metrics explain coverage reprocess sample verify-pack ui"
+    wanted = (
+        "init doctor run pull build verify measure pack metrics explain findings inspect coverage reprocess sample "
+        "verify-pack ui"
+    )
     assert sorted(main.commands) == sorted(wanted.split())
 
 

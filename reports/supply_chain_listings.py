@@ -1,0 +1,140 @@
+"""What `findings`, `inspect` and `verify` print: for people as tables, for programs as the objects of contract.md.
+
+Source: contract.md section 6, supply-chain.md section 3.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from reports.tables import printable, text_table
+
+if TYPE_CHECKING:
+    from analytics.supply_chain.verify import VerifySummary
+
+Row = Mapping[str, Any]
+
+_HASH_SHOWN = 12
+_MOST_PROBLEMS = 5
+_MOST_SUBJECTS = 10
+_CERTIFICATE_TITLES = {
+    "issuer": "issuer (.8)",
+    "build_signer": "signer (.9)",
+    "source_repository": "repository (.12)",
+    "source_repository_id": "repository id (.15)",
+    "source_commit": "commit (.13)",
+    "source_ref": "ref (.14)",
+    "build_trigger": "trigger (.20)",
+    "runner_environment": "runner (.11)",
+    "run_invocation": "run (.21)",
+    "visibility": "visibility (.22)",
+}
+
+
+def findings_text(findings: Sequence[Row], width: int | None = None) -> str:
+    """Findings as a table, open ones first, with their counts; ids are what a waiver names."""
+    if not findings:
+        return "No findings."
+    counts = Counter(row["state"] for row in findings)
+    said = ", ".join(f"{counts[state]:,} {state}" for state in ("open", "waived", "fixed") if counts[state])
+    table = text_table(
+        (
+            (
+                row["severity"],
+                row["state"],
+                row["rule"],
+                row["verdict"],
+                row["service"],
+                row["deployment_id"],
+                short_digest(row["digest"]),
+                row["reason"],
+                row["id"],
+            )
+            for row in findings
+        ),
+        ("severity", "state", "rule", "verdict", "service", "deployment", "artifact", "reason", "id"),
+        width=width,
+    )
+    return f"{table}\n\n{len(findings):,} findings: {said}"
+
+
+def short_digest(digest: str | None) -> str:
+    """A digest as long as a person can compare; empty where there is none."""
+    if digest is None:
+        return ""
+    algorithm, _, value = digest.partition(":")
+    return f"{algorithm}:{value[:_HASH_SHOWN]}" if value else digest[:_HASH_SHOWN]
+
+
+def inspections_text(objects: Sequence[Row], width: int | None = None) -> str:
+    """What `inspect` found, file by file."""
+    return "\n\n".join(_inspection_text(one, width) for one in objects)
+
+
+def _inspection_text(one: Row, width: int | None) -> str:
+    lines = [f"{one['verdict']}  {printable(one['path'])}", f"  {printable(one['reason'])}"]
+    rows = _sbom_rows(one) if one["kind"] == "sbom" else _bundle_rows(one)
+    if rows:
+        lines.append(text_table(((f"  {title}", text) for title, text in rows), ("", ""), width=width).lstrip("\n"))
+    for document in one.get("documents", ()):
+        lines.append(f"  {printable(document['place'])}: {document['verdict']}  {printable(document['reason'])}")
+    return "\n".join(lines)
+
+
+def _bundle_rows(one: Row) -> list[tuple[str, object]]:
+    rows: list[tuple[str, object]] = [("bundle sha256", one["bundle_sha256"])]
+    if one["trusted_root"] is not None:
+        rows.append(("trusted root", f"{one['trusted_root']} (sha256 {one['trusted_root_sha256']})"))
+    if one["verified_at"] is not None:
+        rows.append(("verified time", f"{one['verified_at']} ({one['verified_at_source']})"))
+    if one["certificate"] and not one["proven"]:
+        rows.append(("", "Not proven; what follows is what the file says of itself:"))
+    for key, title in _CERTIFICATE_TITLES.items():
+        if one["certificate"] and one["certificate"].get(key) is not None:
+            rows.append((title, one["certificate"][key]))
+    if one["predicate_type"] is not None:
+        rows.append(("predicate type", one["predicate_type"]))
+    for subject in one["subjects"][:_MOST_SUBJECTS]:
+        digests = ", ".join(f"{name}:{value}" for name, value in subject["digest"].items())
+        rows.append(("subject", f"{subject['name']} {digests}".strip()))
+    if len(one["subjects"]) > _MOST_SUBJECTS:
+        rows.append(("", f"… and {len(one['subjects']) - _MOST_SUBJECTS:,} more subjects"))
+    rows += [
+        ("claim", f"{claim['claim']}: “{claim['claimed']}”, certificate: “{claim['certificate']}”")
+        for claim in one["claims"]
+        if claim["agrees"] is False
+    ]
+    return rows
+
+
+def _sbom_rows(one: Row) -> list[tuple[str, object]]:
+    rows: list[tuple[str, object]] = [("sbom sha256", one["sbom_sha256"])]
+    if one["format"] is not None:
+        rows.append(("format", f"{one['format']} {one['spec_version'] or ''}".rstrip()))
+    rows.append(("components", f"{one['components']:,}"))
+    if one.get("describes_digest") is not None:
+        rows.append(("describes the digest", "yes" if one["describes_digest"] else "no"))
+    problems = one.get("problems", ())
+    rows += [("problem", f"{problem['path']}: {problem['message']}") for problem in problems[:_MOST_PROBLEMS]]
+    if len(problems) > _MOST_PROBLEMS:
+        rows.append(("", f"… and {len(problems) - _MOST_PROBLEMS:,} more"))
+    return rows
+
+
+def verified_lines(summary: VerifySummary, width: int | None = None) -> str:
+    """What the stage verify judged, by verdict, and the findings by severity and state."""
+    lines = [f"bundles: {summary.judged:,} judged, {summary.known:,} known; SBOMs: {summary.sboms:,}"]
+    if summary.verdicts:
+        verdicts = sorted(summary.verdicts.items(), key=lambda one: (-one[1], one[0]))
+        lines += ["", text_table(((name, f"{count:,}") for name, count in verdicts), ("verdict", ">artifacts"))]
+    if summary.findings:
+        order = ("critical", "high", "medium", "low", "info")
+        severities = sorted({severity for _, severity in summary.findings}, key=order.index)
+        rows = (
+            (severity, *(f"{summary.findings[state, severity]:,}" for state in ("open", "waived", "fixed")))
+            for severity in severities
+        )
+        lines += ["", text_table(rows, ("findings", ">open", ">waived", ">fixed"))]
+    return "\n".join(lines)
