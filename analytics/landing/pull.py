@@ -106,9 +106,10 @@ class _Tally:
 class _Pulling:
     """One source being pulled: what landed so far, what failed, and whether the source asked for a pause."""
 
-    def __init__(self, provider: Provider, store: LandingStore) -> None:
+    def __init__(self, provider: Provider, store: LandingStore, names: Mapping[str, str]) -> None:
         self.provider = provider
         self.store = store
+        self.names = names
         self.tally = _Tally()
         self.errors: list[str] = []
         self.failed: list[tuple[str, str]] = []
@@ -137,7 +138,11 @@ class _Pulling:
             self._note(f"{self.provider.name}: {key}", error)
         items, quarantined = self.tally.items - before[0], self.tally.quarantined - before[1]
         if items or quarantined:
-            _logger.info("%s: %s of %s: %d items, %d refused", self.provider.name, entity, key, items, quarantined)
+            _logger.info("%s: %d items, %d refused", self.label(entity, key), items, quarantined)
+
+    def label(self, entity: str, key: str) -> str:
+        """What is being read, in words: a request's key may be an id."""
+        return f"{self.provider.name}: {entity} of {self.names.get(key, key)}"
 
     @property
     def is_over(self) -> bool:
@@ -195,7 +200,7 @@ class _Pulling:
                     judged = judge_page(page)
                     if writing is not None:
                         self.tally.add(writing.result())
-                        progress.report(STAGE, f"{self.provider.name}: {key}: {self.tally.items:,} items")
+                        progress.report(STAGE, f"{self.label(entity, key)}: {self.tally.items:,} items")
                     writing = writer.submit(self.store.write, judged)
             finally:
                 if writing is not None:
@@ -209,7 +214,7 @@ def _pull_provider(
     requests = collected.requests
     store.offer(requests, collected.names)
     capabilities = provider.capabilities()
-    pulling = _Pulling(provider, store)
+    pulling = _Pulling(provider, store, collected.names)
     # All entities of one request key together: side by side are repositories, not the lists of one repository.
     by_key: dict[str, list[str]] = {}
     for entity, keys in sorted(requests.items()):
@@ -218,10 +223,10 @@ def _pull_provider(
     if capabilities.workers == 1:
         todo = [(entity, key) for entity, keys in sorted(requests.items()) for key in keys]
         for number, (entity, key) in enumerate(todo):
-            progress.report(STAGE, f"{provider.name}: {key}", number, len(todo))
+            progress.report(STAGE, pulling.label(entity, key), number, len(todo))
             pulling.read(entity, key)
     else:
-        _side_by_side(pulling, by_key, collected.names, capabilities.workers)
+        _side_by_side(pulling, by_key, capabilities.workers)
     for entity in _REFRESH_ORDER:
         if entity in capabilities.refresh:
             pulling.refresh(entity, first_workflows)
@@ -240,14 +245,12 @@ def _pull_provider(
     )
 
 
-def _side_by_side(
-    pulling: _Pulling, by_key: Mapping[str, Sequence[str]], names: Mapping[str, str], workers: int
-) -> None:
+def _side_by_side(pulling: _Pulling, by_key: Mapping[str, Sequence[str]], workers: int) -> None:
     """Read several repositories at a time."""
 
     def read_all(key: str) -> None:
         for entity in by_key[key]:
-            progress.report(STAGE, f"{pulling.provider.name}: {entity} of {names.get(key, key)}", done, len(by_key))
+            progress.report(STAGE, pulling.label(entity, key), done, len(by_key))
             pulling.read(entity, key)
 
     done = 0

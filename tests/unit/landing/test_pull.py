@@ -284,7 +284,7 @@ def test_progress_and_files_are_reported(workspace: Workspace, caplog: pytest.Lo
         for record in caplog.records
         if getattr(record, "qd_stage", None) == "pull"
     ]
-    assert (f"drops: {NAME}", 0, 1) in progress
+    assert (f"drops: deployments of {NAME}", 0, 1) in progress
     assert ("drops: 1 new items, 0 refused", 1, 1) in progress
     assert any(f"reading {workspace.drops.folder / NAME}" in record.getMessage() for record in caplog.records)
 
