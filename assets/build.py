@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 import dagster as dg
 
 from analytics.delivery import build as delivery_build
-from analytics.lake.schemas import FACT_TABLES, TABLES, TYPED_TABLES, Table
+from analytics.lake.schemas import FACT_TABLES, TABLES, TYPED_TABLES, VERIFIED_TABLES, Table
 from analytics.settings import Settings
 from assets.metadata import owners, table_metadata
 from assets.pull import landing_key
@@ -17,8 +17,8 @@ from assets.resources import Workspace, stage
 
 GROUP = "build"
 
-# Written by `measure`.
-NOT_BUILT = {"metric_values", "metric_definitions"}
+# Written by `verify` and by `measure`.
+NOT_BUILT = {*VERIFIED_TABLES, "metric_values", "metric_definitions"}
 
 # Which tables a fact is derived from; the catalog and the calendar need none.
 DERIVED_FROM: dict[str, tuple[str, ...]] = {

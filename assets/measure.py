@@ -10,7 +10,7 @@ from typing import Any
 
 import dagster as dg
 
-from analytics.lake.schemas import TABLES
+from analytics.lake.schemas import TABLES, VERIFIED_TABLES
 from analytics.metrics import measure as metrics_measure
 from analytics.metrics import values as metrics_values
 from analytics.metrics.registry import METRICS, Metric
@@ -83,7 +83,8 @@ def measure_assets(settings: Settings, partitions: dg.TimeWindowPartitionsDefini
     specs = [_metric_spec(settings, metric) for metric in METRICS]
     published = dg.AssetSpec(
         PUBLISHED,
-        deps=[spec.key for spec in specs],
+        # What `verify` found is published too, whether a metric reads it or not.
+        deps=[*(spec.key for spec in specs), *map(lake_key, VERIFIED_TABLES)],
         skippable=True,
         description=(
             "The database that people and BI tools open: facts, metric values and definitions.\n\n"

@@ -18,6 +18,7 @@ from assets.pack import pack_assets
 from assets.partitions import quarter_partitions
 from assets.pull import pull_assets
 from assets.resources import Workspace
+from assets.verify import verify_assets, verify_checks
 from sensors.instance import SETTINGS_VARIABLE
 from sensors.jobs import jobs
 
@@ -37,10 +38,11 @@ def build_definitions(
         assets=[
             *pull_assets(settings),
             *build_assets(settings),
+            *verify_assets(settings),
             *measure_assets(settings, partitions),
             *pack_assets(settings, partitions),
         ],
-        asset_checks=quality_checks(),
+        asset_checks=[*quality_checks(), *verify_checks()],
         jobs=jobs(has_sources=bool(settings.sources)),
         resources=resources or {"workspace": Workspace(settings_path=str(settings.settings_path))},
         # The steps depend on each other and share two cores; a process for each would only add its start.

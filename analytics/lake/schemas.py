@@ -309,3 +309,17 @@ FACT_TABLES = {
 }
 
 TABLES = {**TYPED_TABLES, **FACT_TABLES}
+
+# Written by the stage `verify`, in the order in which one follows from another; `build` writes the rest.
+VERIFIED_TABLES = (
+    "attestation_judgements",
+    "attestation_places",
+    "sbom_documents",
+    "sbom_places",
+    "sbom_components",
+    "deployment_provenance",
+    "provenance_checks",
+    "deployment_controls",
+    "findings",
+    "verification",
+)

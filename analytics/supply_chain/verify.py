@@ -17,7 +17,9 @@ import duckdb
 from analytics import progress
 from analytics.catalog import load_catalog
 from analytics.engine import connect
+from analytics.errors import LakeError
 from analytics.lake.parts import TableParts
+from analytics.lake.schemas import VERIFIED_TABLES
 from analytics.lake.tables import create_views, lake_relation, scratch, write_table
 from analytics.settings import Settings
 from analytics.supply_chain.contents import judge_contents
@@ -61,6 +63,8 @@ _READ = (
     "sbom_components",
     "findings",
 )
+# The verification last: its rows say that the others are whole.
+_WRITTEN_LAST = ("deployment_provenance", "provenance_checks", "deployment_controls", "findings", "verification")
 _RUN_IN_URI = r"/actions/runs/(\d+)|/-/(?:jobs|pipelines)/(\d+)$"
 _EVERY = 500
 
@@ -80,8 +84,8 @@ class VerifySummary:
 def verify(settings: Settings) -> VerifySummary:
     """Judge what is new, and every deployment anew; needs what `build` wrote.
 
-    Raises SettingsError for policies, waivers, roots or folders that cannot be read. A document that cannot be read is
-    a finding.
+    Raises LakeError where nothing was built, and SettingsError for policies, waivers, roots or folders that cannot be
+    read. A document that cannot be read is a finding.
     """
     roots = trusted_roots(settings.supply_chain.trusted_roots)
     policies = load_policies(settings.supply_chain.policies)
@@ -89,6 +93,10 @@ def verify(settings: Settings) -> VerifySummary:
     catalog = load_catalog(list(settings.catalog) if isinstance(settings.catalog, list) else [settings.catalog])
     now = settings.now().astimezone(UTC).replace(tzinfo=None)
     summary = VerifySummary()
+    if not any((settings.lake_dir / "snapshot").glob("quarter=*/*.parquet")):
+        raise LakeError(
+            "nothing has been built yet", where=str(settings.lake_dir), fix="Run `quarterdeck build` first."
+        )
     with connect(settings) as con, scratch(settings) as folder:
         create_views(con, settings, *_READ)
         con.execute(f"CREATE OR REPLACE TEMP TABLE calendar AS SELECT * FROM {lake_relation(settings, 'calendar')}")
@@ -126,14 +134,12 @@ def verify(settings: Settings) -> VerifySummary:
             parts.add("deployment_controls", row)
         for key, value in _made_under(settings, roots, policies.sha256, len(waivers)).items():
             parts.add("verification", {"key": key, "value": value})
-        for table in (
-            "deployment_provenance",
-            "provenance_checks",
-            "deployment_controls",
-            "findings",
-            "verification",
-        ):
-            summary.tables[table] = write_table(con, settings, table, parts.relation(table))
+        for table in _WRITTEN_LAST:
+            write_table(con, settings, table, parts.relation(table))
+        for table in VERIFIED_TABLES:
+            ((summary.tables[table],),) = con.execute(
+                f"SELECT count(*) FROM {lake_relation(settings, table)}"
+            ).fetchall()
     progress.report(STAGE, f"{sum(summary.verdicts.values()):,} artifacts of deployments judged")
     return summary
 

@@ -29,7 +29,7 @@ def test_the_location_loads_and_is_not_empty(settings_path: Path) -> None:
     definitions = build_definitions(load_settings(settings_path))
     dg.Definitions.validate_loadable(definitions)
     groups = {spec.group_name for spec in definitions.resolve_all_asset_specs()}
-    assert groups == {"pull", "build", "measure", "pack"}
+    assert groups == {"pull", "build", "verify", "measure", "pack"}
     assert len(definitions.resolve_all_asset_specs()) > len(METRICS)
 
 
@@ -49,6 +49,7 @@ def test_the_quarter_job_runs_every_asset_and_every_check(settings_path: Path) -
     assert job.asset_layer.executable_asset_keys == {s.key for s in definitions.resolve_all_asset_specs()}
     names = {key.name for key in job.asset_layer.asset_graph.asset_check_keys}
     assert names >= {"source_read", "quarantine_share", "resolved_share", "negative_lead_times", "values_sound"}
+    assert names >= {"no_open_critical", "no_open_high", "covered"}
 
 
 def test_quarters_are_cut_in_the_settings_zone(settings_path: Path) -> None:
