@@ -17,6 +17,8 @@ from analytics.models import StrictModel, parse_model
 from analytics.yaml_lines import YamlDocument, read_yaml
 
 ANNOTATION_PREFIX = "quarterdeck/"
+# Backstage's well-known names for the same service elsewhere.
+_ALIASES = ("pagerduty.com/service-id", "jira/component")
 
 
 class DeploymentSelector(StrictModel):
@@ -72,6 +74,8 @@ class Service(StrictModel):
     rollback: RollbackReadiness = RollbackReadiness()
     since: date | None = None
     lifecycle: str | None = None
+    # What other tools call it: a PagerDuty service's id, a Jira component.
+    aliases: list[str] = []
 
     @field_validator("team")
     @classmethod
@@ -96,6 +100,11 @@ class Catalog:
     def of_repository(self, repository: str) -> list[Service]:
         """Services that live in a repository; GitHub's names ignore letter case."""
         return self.by_repository.get(repository.casefold(), [])
+
+    def names(self) -> dict[str, str]:
+        """Services by their own names and by what other tools call them; an own name wins."""
+        aliases = {alias: service.name for service in self.services for alias in service.aliases}
+        return {**aliases, **{name: name for name in self.by_name}}
 
     def under(self, present_names: Mapping[str, str]) -> Catalog:
         """The same services, those in a repository that was renamed under its present name (by folded former name)."""
@@ -151,7 +160,8 @@ def _services(document: YamlDocument) -> list[tuple[Service, tuple[str | int, ..
 def _from_backstage(document: YamlDocument, value: Mapping[str, Any]) -> Service:
     """A Backstage component as a service: owner becomes the team, annotations give the rest.
 
-    `github.com/project-slug` names the repository; `quarterdeck/tier`, `/paths`, `/environments`, `/workflow`,
+    `github.com/project-slug` names the repository, `pagerduty.com/service-id` and `jira/component` what other tools
+    call it; `quarterdeck/aliases`, `/tier`, `/paths`, `/environments`, `/workflow`,
     `/job`, `/tags`, `/artifacts`, `/runbooks`, `/since` (lists comma separated) say what Backstage has no field for.
     """
     metadata = value.get("metadata")
@@ -197,6 +207,7 @@ def _from_backstage(document: YamlDocument, value: Mapping[str, Any]) -> Service
         "paths": listed("paths"),
         "artifacts": listed("artifacts"),
         "runbooks": listed("runbooks"),
+        "aliases": listed("aliases") + [str(annotations[key]) for key in _ALIASES if annotations.get(key)],
         "since": ours.get("since"),
     }
     if "tier" in ours:

@@ -20,7 +20,16 @@ import duckdb
 
 from analytics.catalog import load_catalog
 from analytics.errors import PausedError, SettingsError, SourceError
-from analytics.settings import FilesSource, GitHubSource, GitLabSource, GitSource, Settings, Source, load_settings
+from analytics.settings import (
+    FilesSource,
+    GitHubSource,
+    GitLabSource,
+    GitSource,
+    PagerDutySource,
+    Settings,
+    Source,
+    load_settings,
+)
 from analytics.sources.entities import ENTITIES
 
 State = Literal["ok", "warn", "fail"]
@@ -93,6 +102,8 @@ def _source(source: Source) -> Finding:
         return _git_source(subject, source)
     if isinstance(source, GitLabSource):
         return _in_time(subject, source.base_url, lambda: _ask_gitlab(subject, source))
+    if isinstance(source, PagerDutySource):
+        return _in_time(subject, source.base_url, lambda: _ask_pagerduty(subject, source))
     return _in_time(subject, source.base_url, lambda: _ask_github(subject, source))
 
 
@@ -202,6 +213,32 @@ def _ask_gitlab(subject: str, source: GitLabSource) -> Finding:
     except SourceError as error:
         return Finding(subject, "fail", f"{asks}: {error.what}", error.fix or "Check `base_url`.")
     return Finding(subject, "ok", f"{asks} reads {', '.join(source.projects[:3]) or f'group {source.group}'}")
+
+
+def _ask_pagerduty(subject: str, source: PagerDutySource) -> Finding:
+    from analytics.sources.limits import Budget
+    from analytics.sources.pagerduty.client import PagerDutyClient
+
+    asks = f"{source.base_url} with the token of {source.token.reference}"
+    budget = Budget(max_wait_seconds=0, host="PagerDuty")
+    client = PagerDutyClient(source.token, source.base_url, budget, timeout_seconds=5, retries=0)
+
+    def incidents() -> str:
+        found = client.get("/incidents", {"date_range": "all", "limit": 1, "total": "true"}).data
+        return f"may read {found.get('total', 'its')} incidents"
+
+    return _asked(subject, asks, incidents)
+
+
+def _asked(subject: str, asks: str, ask: Callable[[], str]) -> Finding:
+    """What a small question to an API showed."""
+    try:
+        said = ask()
+    except PausedError as error:
+        return Finding(subject, "warn", f"{asks}: {error.what}", error.fix)
+    except SourceError as error:
+        return Finding(subject, "fail", f"{asks}: {error.what}", error.fix or "Check `base_url`.")
+    return Finding(subject, "ok", f"{asks}: {said}")
 
 
 def _left_of_the_hour(body: object) -> str:

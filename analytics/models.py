@@ -62,8 +62,5 @@ def parse_model(model: type[M], document: YamlDocument, value: Any, at: tuple[st
 
 def _is_tag(document: YamlDocument, parent: tuple[str | int, ...], part: str | int) -> bool:
     return (
-        part in ("files", "git", "github")
-        and len(parent) == 2
-        and parent[0] == "sources"
-        and (*parent, part) not in document.lines
+        isinstance(part, str) and len(parent) == 2 and parent[0] == "sources" and (*parent, part) not in document.lines
     )

@@ -120,6 +120,27 @@ class GitLabSource(StrictModel):
         return self
 
 
+class PagerDutySource(StrictModel):
+    """An account on PagerDuty, with a key that may read."""
+
+    type: Literal["pagerduty"]
+    name: str = Field(pattern=_SOURCE_NAME)
+    token: Secret
+    # Accounts of the European region: https://api.eu.pagerduty.com
+    base_url: str = "https://api.pagerduty.com"
+    # A service's id or name there, and its name in the catalog; beside the catalog's names and aliases.
+    services: dict[str, str] = {}
+    # Nothing that was opened before this day is asked for.
+    since: date | None = None
+    # A longer pause than this ends the pull, which goes on with the next one.
+    max_wait_seconds: float = Field(default=60, ge=0)
+
+    @field_validator("base_url")
+    @classmethod
+    def _a_place_for_a_token(cls, value: str) -> str:
+        return _place_for_a_token(value, "https://api.eu.pagerduty.com")
+
+
 def _place_for_a_token(address: str, example: str) -> str:
     parts = urlsplit(address)
     if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -132,7 +153,7 @@ def _place_for_a_token(address: str, example: str) -> str:
     return address.rstrip("/")
 
 
-Source = Annotated[FilesSource | GitSource | GitHubSource | GitLabSource, Field(discriminator="type")]
+Source = Annotated[FilesSource | GitSource | GitHubSource | GitLabSource | PagerDutySource, Field(discriminator="type")]
 
 
 class IncidentRules(StrictModel):
@@ -313,7 +334,7 @@ def _rooted_source(source: Source, base: Path) -> Source:
         return source.model_copy(
             update={"repositories": {name: _rooted_clone(at, base) for name, at in source.repositories.items()}}
         )
-    if isinstance(source, GitLabSource):
+    if isinstance(source, GitLabSource | PagerDutySource):
         return source.model_copy(update={"token": source.token.rooted(base)})
     return source.model_copy(
         update={

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from analytics.catalog import Catalog, load_catalog
 from analytics.landing.translating import Translator
-from analytics.settings import FilesSource, GitHubSource, GitLabSource, GitSource, Settings, Source
+from analytics.settings import (
+    FilesSource,
+    GitHubSource,
+    GitLabSource,
+    GitSource,
+    PagerDutySource,
+    Settings,
+    Source,
+)
 from analytics.sources.files import FilesProvider
 from analytics.sources.git import GitProvider
 from analytics.sources.port import Provider
+from analytics.sources.service_names import ServiceNames
 
 
 def provider_of(settings: Settings, source: Source) -> Provider:
@@ -21,10 +31,12 @@ def provider_of(settings: Settings, source: Source) -> Provider:
         return _git(settings, source.name, source.repositories)
     if isinstance(source, GitLabSource):
         return _gitlab(settings, source)
+    if isinstance(source, PagerDutySource):
+        return _pagerduty(settings, source)
     return _github(settings, source)
 
 
-def translator_of(source: Source) -> Translator | None:
+def translator_of(settings: Settings, source: Source) -> Translator | None:
     """How the kept answers of a source become records; None where a source answers with records."""
     if isinstance(source, GitHubSource):
         from analytics.sources.github.pages import records_of
@@ -34,6 +46,10 @@ def translator_of(source: Source) -> Translator | None:
         from analytics.sources.gitlab.translate import records_of as records_of_gitlab
 
         return records_of_gitlab
+    if isinstance(source, PagerDutySource):
+        from analytics.sources.pagerduty.translate import records_of as records_of_pagerduty
+
+        return partial(records_of_pagerduty, services=_service_names(settings, source.services))
     return None
 
 
@@ -46,6 +62,10 @@ def deploy_workflows(settings: Settings, source: Source) -> list[str]:
 
 def _catalog(settings: Settings) -> Catalog:
     return load_catalog(settings.catalog if isinstance(settings.catalog, list) else [settings.catalog])
+
+
+def _service_names(settings: Settings, in_settings: Mapping[str, str]) -> ServiceNames:
+    return ServiceNames(in_settings, _catalog(settings).names())
 
 
 def _git(settings: Settings, name: str, repositories: Mapping[str, str]) -> GitProvider:
@@ -113,6 +133,16 @@ def _gitlab(settings: Settings, source: GitLabSource) -> Provider:
         since=source.since,
         workers=source.workers,
     )
+
+
+def _pagerduty(settings: Settings, source: PagerDutySource) -> Provider:
+    from analytics.sources.limits import Budget
+    from analytics.sources.pagerduty.client import POINTS_PER_MINUTE, PagerDutyClient
+    from analytics.sources.pagerduty.provider import PagerDutyProvider
+
+    budget = Budget(source.max_wait_seconds, POINTS_PER_MINUTE, host="PagerDuty")
+    client = PagerDutyClient(source.token, source.base_url, budget)
+    return PagerDutyProvider(source.name, client, _service_names(settings, source.services), source.since)
 
 
 def _with_token(url: str, user: str, token: str) -> str:

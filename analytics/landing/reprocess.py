@@ -54,7 +54,7 @@ def reprocess(settings: Settings) -> list[ReprocessResult]:
             released = _release(store, quarantined)
             refused = _refuse(store, landed)
             anew = _read_anew(store)
-            translator = translator_of(source)
+            translator = translator_of(settings, source)
             translated = translate_anew(store, translator) if translator else 0
         progress.report(STAGE, f"{source.name}: {refused:,} refused, {released:,} released, {anew:,} read anew")
         results.append(ReprocessResult(source.name, refused, released, anew, translated))

@@ -1,4 +1,7 @@
-"""What every provider behind the port keeps to: one scripted world, told by files, by git, by GitHub and by GitLab."""
+"""What every provider behind the port keeps to: one scripted world, told by each kind of source.
+
+Commits where the source has them, else what it has: incidents.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +29,9 @@ from tests.fakes.github.world import World
 from tests.fakes.gitlab.server import TOKEN as GITLAB_TOKEN
 from tests.fakes.gitlab.server import FakeGitLab
 from tests.fakes.gitlab.world import World as GitLabWorld
+from tests.fakes.pagerduty.server import TOKEN as PAGERDUTY_TOKEN
+from tests.fakes.pagerduty.server import FakePagerDuty
+from tests.fakes.pagerduty.world import World as PagerDutyWorld
 from tests.unit.sources import git_world
 
 # More than one page of every provider's.
@@ -36,10 +42,12 @@ class Told(ABC):
     """The scripted world as one kind of source tells it."""
 
     settings: Settings
+    entity = "commits"
+    identity = "sha"
 
     @abstractmethod
     def commit(self, count: int = 1) -> None:
-        """So many commits are made."""
+        """So many commits (or what else the source tells of) are made."""
 
     @abstractmethod
     def vanish(self) -> None:
@@ -48,7 +56,7 @@ class Told(ABC):
     @property
     @abstractmethod
     def shas(self) -> set[str]:
-        """Every commit there is."""
+        """What tells every one of them that there is."""
 
     def provider(self) -> Provider:
         """A provider that knows nothing but the settings, as after a restart."""
@@ -140,7 +148,30 @@ class ToldByGitLab(ToldByGit):
         self.fake.answers_left = 0
 
 
-@pytest.fixture(params=["files", "git", "github", "gitlab"])
+class ToldByPagerDuty(Told):
+    entity = "incidents"
+    identity = "incident_id"
+
+    def __init__(self, folder: Path, fake: FakePagerDuty) -> None:
+        self.fake = fake
+        (folder / "catalog.yaml").write_text("services: [{name: shop, repository: acme/shop}]", "utf-8")
+        source = {"type": "pagerduty", "name": "pager", "token": "${QD_FAKE_TOKEN}", "base_url": fake.url}
+        self.settings = settings_of(folder, source).model_copy(update={"catalog": folder / "catalog.yaml"})
+
+    def commit(self, count: int = 1) -> None:
+        for _ in range(count):
+            self.fake.world.trigger()
+            self.fake.world.advance(60)
+
+    def vanish(self) -> None:
+        self.fake.answers_left = 0
+
+    @property
+    def shas(self) -> set[str]:
+        return {f"pagerduty:{raw['id']}" for raw in self.fake.world.incidents}
+
+
+@pytest.fixture(params=["files", "git", "github", "gitlab", "pagerduty"])
 def told(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Told]:
     monkeypatch.setattr(git_source, "PAGE_RECORDS", 100)
     monkeypatch.setattr(feed_pages, "PAGE_RECORDS", 100)
@@ -152,33 +183,37 @@ def told(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
         elif request.param == "gitlab":
             monkeypatch.setenv("QD_FAKE_TOKEN", GITLAB_TOKEN)
             yield ToldByGitLab(tmp_path, stack.enter_context(FakeGitLab(GitLabWorld())))
+        elif request.param == "pagerduty":
+            monkeypatch.setenv("QD_FAKE_TOKEN", PAGERDUTY_TOKEN)
+            monkeypatch.setattr("pagerduty.api_client.time.sleep", lambda seconds: None)
+            yield ToldByPagerDuty(tmp_path, stack.enter_context(FakePagerDuty(PagerDutyWorld())))
         else:
             yield {"files": ToldByFiles, "git": ToldByGit}[request.param](tmp_path)
 
 
 def sync(told: Told, pages: int | None = None) -> int:
-    """Land what is new of commits, or so many pages of it as a killed pull lands; gives the records landed."""
+    """Land what is new, or so many pages of it as a killed pull lands; gives the records landed."""
     provider = told.provider()
     landed = 0
     with LandingStore.open(told.settings, provider.name) as store:
-        for key in provider.discover().requests["commits"]:
-            cursor = store.cursor("commits", key)
-            for page in islice(provider.changes("commits", key, cursor), pages):
+        for key in provider.discover().requests[told.entity]:
+            cursor = store.cursor(told.entity, key)
+            for page in islice(provider.changes(told.entity, key, cursor), pages):
                 landed += store.land(page).items
     return landed
 
 
 def shas(told: Told) -> set[str]:
     with open_landing(told.settings) as con:
-        rows = con.execute(f"SELECT payload FROM {create_winners(con, 'commits')}").fetchall()
-    return {json.loads(payload)["sha"] for (payload,) in rows}
+        rows = con.execute(f"SELECT payload FROM {create_winners(con, told.entity)}").fetchall()
+    return {json.loads(payload)[told.identity] for (payload,) in rows}
 
 
 def test_it_offers_what_it_says_it_can(told: Told) -> None:
     provider = told.provider()
     told.commit()
     offered = provider.discover().requests
-    assert "commits" in offered
+    assert told.entity in offered
     assert offered.keys() <= provider.capabilities().entities
     assert provider.capabilities().refresh <= provider.capabilities().entities
     assert provider.name == told.settings.sources[0].name
@@ -227,9 +262,9 @@ def test_what_was_added_while_it_was_broken_off_comes_too(told: Told) -> None:
 def test_cursors_are_plain_json_and_records_stand_on_lines_of_their_own(told: Told) -> None:
     told.commit(MANY)
     provider = told.provider()
-    for key in provider.discover().requests["commits"]:
+    for key in provider.discover().requests[told.entity]:
         places: set[tuple[int, int, int]] = set()
-        for number, page in enumerate(provider.changes("commits", key, None)):
+        for number, page in enumerate(provider.changes(told.entity, key, None)):
             assert json.loads(json.dumps(page.cursor)) == page.cursor
             # What is observed stands on a page of its own.
             places |= {(number if page.observed else 0, page.generation, record.line) for record in page.records}
@@ -242,7 +277,7 @@ def test_a_request_that_nobody_offered_is_refused_with_words(told: Told) -> None
     provider = told.provider()
     provider.discover()
     with pytest.raises(SourceError, match=r"has no|no such"):
-        list(provider.changes("commits", "acme/elsewhere", None))
+        list(provider.changes(told.entity, "acme/elsewhere", None))
 
 
 def test_a_source_that_is_gone_says_so_and_keeps_what_was_landed(told: Told) -> None:
