@@ -65,6 +65,10 @@ class LandingError(QuarterdeckError):
     """The landing store cannot be opened or written."""
 
 
+class FileInUseError(LandingError):
+    """Another process, or this one, holds a landing file; the message says which."""
+
+
 class LakeError(QuarterdeckError):
     """The lake or the published database is missing, unreadable or from another version."""
 

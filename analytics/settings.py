@@ -22,7 +22,8 @@ from analytics.secrets import Secret
 from analytics.yaml_lines import Location, YamlDocument, read_yaml
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
-_SECRET_KEYS = ("token", "private_key")
+_SECRET_KEYS = ("token", "private_key", "webhook")
+_CRON = r"^\s*[\d*/,-]+(\s+[\d*/,-]+){2}(\s+[\w*/,-]+){2}\s*$"
 _GITLAB_PATH = r"^[\w.-]+(/[\w.-]+)*$"
 _SOURCE_NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
 
@@ -203,6 +204,30 @@ class EngineSettings(StrictModel):
     threads: int | None = Field(default=None, ge=1)
 
 
+class ScheduleSettings(StrictModel):
+    """When things run by themselves, as cron lines in the settings' zone; a fixed `now` switches everything off."""
+
+    enabled: bool = True
+    # Pull, build, verify and measure.
+    nightly: str = Field(default="30 2 * * *", pattern=_CRON)
+    # The quarter's pack: so many days after the quarter's end, at this hour.
+    pack_days_after_quarter: int = Field(default=5, ge=0, le=27)
+    pack_hour: int = Field(default=6, ge=0, le=23)
+    # The quarter so far, in a few lines.
+    flash: str = Field(default="0 7 1 * *", pattern=_CRON)
+
+
+class AlertSettings(StrictModel):
+    """Whom to tell, and after how long; without a webhook, alerts are lines of the log."""
+
+    webhook: Secret | None = None
+    # A source that was not asked for so long, or gave nothing new for so long.
+    stale_after_hours: float = Field(default=36, gt=0)
+    silent_after_days: float = Field(default=7, gt=0)
+    # A waiver is called out this many days before it ends.
+    waiver_days: int = Field(default=14, ge=0)
+
+
 class Settings(StrictModel):
     """Everything in `quarterdeck.yaml`, with paths made absolute by `load_settings`."""
 
@@ -223,6 +248,8 @@ class Settings(StrictModel):
     targets: dict[str, float] = {}
     reports: ReportSettings = ReportSettings()
     engine: EngineSettings = EngineSettings()
+    schedules: ScheduleSettings = ScheduleSettings()
+    alerts: AlertSettings = AlertSettings()
     # Where the settings file stands; set by load_settings, never by the user.
     settings_path: Path = Field(default=Path("quarterdeck.yaml"), exclude=True, alias="__path__")
 
@@ -311,6 +338,9 @@ def load_settings(path: Path) -> Settings:
             "catalog": [rooted(entry) for entry in catalogs],
             "incidents": settings.incidents.model_copy(
                 update={"overrides": rooted(settings.incidents.overrides) if settings.incidents.overrides else None}
+            ),
+            "alerts": settings.alerts.model_copy(
+                update={"webhook": settings.alerts.webhook and settings.alerts.webhook.rooted(base)}
             ),
             "supply_chain": chain.model_copy(
                 update={

@@ -34,7 +34,9 @@ class Workspace(dg.ConfigurableResource[None]):
 
 
 @contextmanager
-def stage(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> Iterator[None]:
+def stage(
+    context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext | dg.OpExecutionContext,
+) -> Iterator[None]:
     """Log a stage's progress in the run, and turn our errors into failures that say what, where and what to do.
 
     Dagster's managed loggers would store each of ten thousand steps; a line every two seconds is enough.

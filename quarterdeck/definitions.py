@@ -1,4 +1,4 @@
-"""The Dagster code location: every asset, check, job and resource, put together explicitly."""
+"""The Dagster code location: every asset, check, job, schedule, sensor and resource, put together explicitly."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ from assets.resources import Workspace
 from assets.verify import verify_assets, verify_checks
 from sensors.instance import SETTINGS_VARIABLE
 from sensors.jobs import jobs
+from sensors.schedules import schedules
+from sensors.sensors import sensors
 
 
 def build_definitions(
@@ -44,6 +46,8 @@ def build_definitions(
         ],
         asset_checks=[*quality_checks(), *verify_checks()],
         jobs=jobs(has_sources=bool(settings.sources)),
+        schedules=schedules(settings),
+        sensors=sensors(settings),
         resources=resources or {"workspace": Workspace(settings_path=str(settings.settings_path))},
         # The steps depend on each other and share two cores; a process for each would only add its start.
         executor=dg.in_process_executor,

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import duckdb
 
-from analytics.errors import LandingError
+from analytics.errors import FileInUseError, LandingError
 
 DEADLINE_SECONDS = 30.0
 _PAUSE_SECONDS = 0.1
@@ -24,7 +24,8 @@ T = TypeVar("T")
 def wait_for_file(path: Path, open_file: Callable[[], T], deadline_seconds: float = DEADLINE_SECONDS) -> T:
     """What `open_file` gives, tried again while another process holds the file.
 
-    Raises LandingError naming the holder when the deadline has passed, or saying why the file cannot be opened at all.
+    Raises FileInUseError naming the holder when the deadline has passed, and LandingError saying why the file cannot be
+    opened at all.
     """
     give_up_at = time.monotonic() + deadline_seconds
     while True:
@@ -40,7 +41,7 @@ def wait_for_file(path: Path, open_file: Callable[[], T], deadline_seconds: floa
                     fix="Move the file away and pull again, if its sources are still there.",
                 ) from error
             if time.monotonic() >= give_up_at:
-                raise LandingError(
+                raise FileInUseError(
                     f"is in use by {_holder(text)}; waited {deadline_seconds:g} s",
                     where=str(path),
                     fix="Let it finish, or end it, then try again.",
