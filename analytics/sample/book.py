@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass, field
 
+from analytics.sample.shipments import Shipment
 from analytics.sources.entities import Record
 
 
@@ -22,6 +23,10 @@ class Book:
 
     records: dict[str, list[Record | RawLine]] = field(default_factory=lambda: defaultdict(list))
     planted: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    # What reached production, in the order of writing.
+    shipments: list[Shipment] = field(default_factory=list)
+    # Files beside the feeds, by their path below the sample's folder.
+    files: dict[str, bytes] = field(default_factory=dict)
 
     def add(self, feed: str, record: Record) -> None:
         """Append a record to a feed."""

@@ -36,6 +36,15 @@ incidents: {{link_window_hours: 24, rollback_is_evidence: false}}
 rework: {{labels: [hotfix], branches: ["hotfix/*"], titles: ["hotfix*"]}}
 bots: ["*[bot]", "renovate*"]
 
+# Signed by authorities of the sample's own, which nobody else trusts.
+supply_chain:
+  policies: policies.yaml
+  waivers: waivers.yaml
+  trusted_roots: [roots/harbour-pine.json, roots/harbour-pine-private.json]
+  bundles: ["bundles/**/*.json"]
+  sboms: ["sboms/**/*.json"]
+  osv: osv
+
 # In the metric's unit: hours, and a share of one.
 targets: {{change_lead_time: 24, change_fail_rate: 0.15, failed_deployment_recovery_time: 4}}
 

@@ -11,6 +11,7 @@ from analytics.sample.ledger import DEPLOY_BOT, Entry, Ledger, gitops_repository
 from analytics.sample.organisation import OWNER, Estate, Habit, live_from, people
 from analytics.sample.repository import Repository, TrunkEntry
 from analytics.sample.rollouts import Rollout, Try, plan_tries, region_delay, slack
+from analytics.sample.shipments import Shipment
 from analytics.sample.timeline import HOUR, Timeline, stream
 
 # Nothing is released until whoever set this says so.
@@ -139,7 +140,7 @@ class ServiceDelivery:
             tries=tries,
             creator=rng.choice(self.team) if by_hand else DEPLOY_BOT,
             labels=labels,
-            digest=self._image(sha, at, known=image_is_known) if self.environment else None,
+            digest=self._image(sha, companion_sha, at, known=image_is_known) if self._names_image else None,
             environment_sha=self._environment_commit(sha, at) if self.environment else None,
             companion_sha=companion_sha,
             is_patch=is_patch,
@@ -161,6 +162,7 @@ class ServiceDelivery:
         if not self.live:
             news = ()
         live = Live(entry, sha, position, tries[0].started, tries[-1].finished, len(tries), companion_sha, news)
+        self._ship(entry, rollout, news, image_is_known=image_is_known)
         self.spans.append((live.started, live.finished))
         self._judge_reverts(live)
         self.live.append(live)
@@ -171,8 +173,11 @@ class ServiceDelivery:
     def release_unknown(self, at: int) -> str | None:
         """Release a commit that a force push has removed since; returns the deployment's key."""
         tries = plan_tries(self.rng, self.habit, at, must_succeed=True)
-        rollout = Rollout(self.repository.force_pushed_away(), "main", tries, self.rng.choice(self.team))
+        sha = self.repository.force_pushed_away()
+        image = image_digest(self.seed, self.habit, sha)
+        rollout = Rollout(sha, "main", tries, self.rng.choice(self.team), digest=image)
         entry = self.ledger.write(rollout)
+        self._ship(entry, rollout, ())
         self.ready_at = tries[-1].finished + slack(self.habit)
         self.spans.append((tries[0].started, tries[-1].finished))
         return entry.key
@@ -207,8 +212,41 @@ class ServiceDelivery:
         if entry.key not in self.book.planted["failed_deployments"]:
             self.book.plant("failed_deployments", entry.key)
 
-    def _image(self, sha: str, at: int, *, known: bool) -> str:
-        digest = image_digest(self.seed, self.habit, sha)
+    @property
+    def _names_image(self) -> bool:
+        """Whether a deployment's record holds the digest of what it shipped."""
+        return self.habit.selector in ("environment", "gitops")
+
+    def _ship(
+        self, entry: Entry, rollout: Rollout, news: tuple[TrunkEntry, ...], *, image_is_known: bool = True
+    ) -> None:
+        """Remember what reached production, for those who attest it."""
+        versioned = self.habit.selector in ("tags", "releases")
+        commits = self.repository.commits
+        written = {sha for one in news for sha in (self.repository.originals(one.number) if one.number else [one.sha])}
+        self.book.shipments.append(
+            Shipment(
+                service=self.habit.name,
+                key=entry.key,
+                deployment_id=entry.deployment_id,
+                image=rollout.digest or image_digest(self.seed, self.habit, rollout.sha, rollout.companion_sha),
+                image_is_known=image_is_known,
+                sha=rollout.sha,
+                ref=f"refs/heads/{rollout.ref}",
+                run_id=entry.run_id,
+                release=entry.key if versioned else None,
+                templated=rollout.tries[0].run_at >= self.ledger.runs.templates_from,
+                created=rollout.tries[0].created,
+                finished=rollout.tries[-1].finished,
+                creator=rollout.creator,
+                authors=frozenset(commits[sha].author for sha in written if not commits[sha].is_bot),
+            )
+        )
+
+    def _image(self, sha: str, companion_sha: str | None, at: int, *, known: bool) -> str:
+        digest = image_digest(self.seed, self.habit, sha, companion_sha)
+        if self.environment is None:
+            return digest
         if known and digest not in self._images:
             self._images.add(digest)
             self.book.add("artifacts", self.ledger.artifact(sha, at))

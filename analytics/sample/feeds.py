@@ -34,6 +34,8 @@ FEEDS = {
     "incidents/pager": "incidents/pager.jsonl",
     "incidents/tickets": "incidents/tickets.jsonl",
     "artifacts": "artifacts.jsonl",
+    "attestations": "attestations.jsonl",
+    "sboms": "sboms.jsonl",
     "checks": "checks.jsonl",
     "drills": "drills.jsonl",
     "slo_samples": "slo_samples.parquet",

@@ -38,6 +38,8 @@ class Entry:
 
     key: str
     deployment_id: str | int | None
+    # The run that built and deployed it, where its tools are one.
+    run_id: int | None = None
 
 
 class Ledger:
@@ -67,7 +69,7 @@ class Ledger:
             jobs = [f"deploy-{region}" for region in self.habit.regions] or [DEPLOY_JOB]
             write_deploy_run(self.runs, self.rng, self.habit, run_id, rollout, jobs)
         if self.habit.selector == "workflow":
-            return Entry(str(run_id), None)
+            return Entry(str(run_id), None, run_id)
         return self._write_rows(run_id, rollout)
 
     def write_elsewhere(self, sha: str, ref: str, at: int, environment: str) -> None:
@@ -169,7 +171,8 @@ class Ledger:
             if good and success_id is not None:
                 self._supersede(len(regions), one.finished)
                 self._write_evidence(success_id, one, rollout)
-        return Entry(str(run_id if shared_id is None else shared_id), success_id)
+        built_by = run_id if self.habit.selector != "gitops" else None
+        return Entry(str(run_id if shared_id is None else shared_id), success_id, built_by)
 
     def _row(
         self,
@@ -309,9 +312,10 @@ def image_name(habit: Habit) -> str:
     return f"{REGISTRY}/{habit.name}"
 
 
-def image_digest(seed: int, habit: Habit, sha: str) -> str:
-    """The digest of the image that is built from a commit."""
-    return "sha256:" + (digest(seed, habit.name, "image", sha) + digest(seed, "image", sha))[:64]
+def image_digest(seed: int, habit: Habit, sha: str, companion_sha: str | None = None) -> str:
+    """The digest of the image that is built from a commit, and from one of the second repository where there is one."""
+    source = f"{sha}+{companion_sha}" if companion_sha else sha
+    return "sha256:" + (digest(seed, habit.name, "image", source) + digest(seed, "image", source))[:64]
 
 
 def gitops_repository(habit: Habit) -> str:

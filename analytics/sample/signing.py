@@ -14,7 +14,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 from cryptography import x509
 from cryptography.hazmat import asn1
@@ -237,11 +237,13 @@ class TrustRoot:
         *,
         witnessed: bool = True,
         timestamped: bool = False,
+        entry: Literal["dsse", "intoto"] = "dsse",
     ) -> bytes:
         """A bundle of the statement, signed at a time (with its offset) to the second, as JSON.
 
         A witnessed one stands in the log, whose time it carries, with a signed timestamp too where `timestamped`. One
-        without a witness comes from the private instance and always has a timestamp, its only proof of time.
+        without a witness comes from the private instance and always has a timestamp, its only proof of time. An
+        `intoto` entry (version 0.0.2) is one that sigstore's verifiers cannot read.
         """
         if at.utcoffset() is None:
             raise ValueError(f"the signing time {at.isoformat()} has no time zone; give an aware datetime")
@@ -259,13 +261,31 @@ class TrustRoot:
         }
         material: dict[str, Any] = {"certificate": {"rawBytes": _base64(certificate.public_bytes(Encoding.DER))}}
         if witnessed:
-            pem = certificate.public_bytes(Encoding.PEM)
-            spec = {
-                "envelopeHash": {"algorithm": "sha256", "value": hashlib.sha256(_json(envelope)).hexdigest()},
-                "payloadHash": {"algorithm": "sha256", "value": hashlib.sha256(payload).hexdigest()},
-                "signatures": [{"signature": _base64(signature), "verifier": _base64(pem)}],
-            }
-            material["tlogEntries"] = [self._signature_log.append("dsse", "0.0.1", spec, at)]
+            pem = _base64(certificate.public_bytes(Encoding.PEM))
+            spec: dict[str, Any]
+            if entry == "dsse":
+                version, spec = (
+                    "0.0.1",
+                    {
+                        "envelopeHash": _sha256(_json(envelope)),
+                        "payloadHash": _sha256(payload),
+                        "signatures": [{"signature": _base64(signature), "verifier": pem}],
+                    },
+                )
+            else:
+                # Here the signature's text is encoded once more.
+                signed_by = {"publicKey": pem, "sig": _base64(_base64(signature).encode())}
+                version, spec = (
+                    "0.0.2",
+                    {
+                        "content": {
+                            "envelope": {"payloadType": PAYLOAD_TYPE, "signatures": [signed_by]},
+                            "hash": _sha256(_json(envelope)),
+                            "payloadHash": _sha256(payload),
+                        }
+                    },
+                )
+            material["tlogEntries"] = [self._signature_log.append(entry, version, spec, at)]
         if timestamped or not witnessed:
             clock = self._public_clock if witnessed else self._private_clock
             stamps = [{"signedTimestamp": _base64(clock.stamp(signature, at))}]
@@ -316,6 +336,10 @@ class TrustRoot:
 
 def _json(value: Any) -> bytes:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _sha256(data: bytes) -> dict[str, str]:
+    return {"algorithm": "sha256", "value": hashlib.sha256(data).hexdigest()}
 
 
 def _base64(data: bytes) -> str:

@@ -1,4 +1,4 @@
-"""Writes the sample organisation to a folder: settings, catalog, feeds in every format, and says what was planted.
+"""Writes the sample organisation to a folder: settings, catalog, policies, feeds, bundles, and what was planted.
 
 The same parameters give the same bytes on any machine. Repositories are written one after another, so that a large
 organisation needs no more memory than its largest repository.
@@ -16,6 +16,7 @@ from typing import Any
 
 from analytics.errors import UsageError
 from analytics.progress import report
+from analytics.sample.attesting import Attestor
 from analytics.sample.book import Book, RawLine
 from analytics.sample.declaring import SETTINGS_TEXT, STORAGE, catalog_text
 from analytics.sample.feeds import FEEDS, Feeds, entity_of, open_feeds, replace_if_different
@@ -28,6 +29,7 @@ from analytics.sample.organisation import (
     live_from,
     quiet_quarter,
 )
+from analytics.sample.policing import policies_text, waivers_text
 from analytics.sample.simulation import simulate
 from analytics.sample.surroundings import survey
 from analytics.sample.timeline import NOW, Timeline
@@ -37,6 +39,8 @@ MARKER = "sample.json"
 VERSION = 1
 MAX_SERVICES = 2000
 MAX_QUARTERS = 20
+# Folders beside the feeds, each with one file for each thing in it.
+_FOLDERS = ("bundles", "sboms", "roots", "osv")
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,8 @@ class SampleSummary:
     """What was written: distinct records and lines per entity, and the ids of everything planted, by what it is.
 
     `planted` names deployments by their key (run id, else deployment id; tag, release), commits by sha, incidents by
-    incident_id (the pager's where told twice), bad records as `file:line: what is wrong`.
+    incident_id (the pager's where told twice), components as `service package`, bad records as `file:line: what is
+    wrong`.
     """
 
     target: Path
@@ -57,7 +62,9 @@ class SampleSummary:
 
 
 def write_sample(target: Path, seed: int = 2026, services: int = 12, quarters: int = 8) -> SampleSummary:
-    """Write a sample organisation: `quarterdeck.yaml`, `catalog.yaml`, `feeds/` and the marker `sample.json`.
+    """Write a sample organisation: settings, catalog, policies, waivers, `feeds/`, bundles, SBOMs, roots, OSV records.
+
+    The marker `sample.json` tells the folder from others.
 
     An earlier sample with the same parameters keeps its bytes. Raises UsageError when a number is out of range, when
     the folder holds anything but a sample, or when data was pulled from a sample with other parameters.
@@ -74,10 +81,14 @@ def write_sample(target: Path, seed: int = 2026, services: int = 12, quarters: i
     habits = [habit for estate in found for habit in estate.habits if habit.name in estate.declared]
     planted = _planted_by_plan(habits, timeline)
     records: Counter[str] = Counter()
+    attestor = Attestor(seed, timeline)
+    written = _put_files(target, attestor.files())
     with open_feeds(target / "feeds") as feeds:
         for index, estate in enumerate(found):
             report("sample", "repositories", index, len(found))
             book = simulate(seed, estate, timeline)
+            attestor.attest(estate, book)
+            written |= _put_files(target, book.files)
             _sort(book)
             records += _spoiled(book, estate, timeline) if index == 0 else _distinct(book)
             _write(book, feeds, planted)
@@ -86,7 +97,10 @@ def write_sample(target: Path, seed: int = 2026, services: int = 12, quarters: i
             _write(book, feeds, planted)
         lines = {entity_of(feed): feeds.lines[entity_of(feed)] for feed in FEEDS}
     report("sample", "repositories", len(found), len(found))
+    _remove_others(target, written)
     _put(target / "catalog.yaml", catalog_text(habits, timeline))
+    _put(target / "policies.yaml", policies_text(timeline))
+    _put(target / "waivers.yaml", waivers_text())
     _put(target / "quarterdeck.yaml", SETTINGS_TEXT)
     return SampleSummary(
         target=target,
@@ -130,11 +144,31 @@ def _claim(target: Path, marker: Mapping[str, int]) -> None:
         )
 
 
-def _put(path: Path, text: str) -> None:
+def _put(path: Path, content: str | bytes) -> None:
     draft = path.with_name(f".{path.name}.writing")
-    draft.write_text(text, encoding="utf-8", newline="\n")
+    draft.write_bytes(content.encode() if isinstance(content, str) else content)
     replace_if_different(draft, path)
     draft.unlink(missing_ok=True)
+
+
+def _put_files(target: Path, files: Mapping[str, bytes]) -> set[Path]:
+    """Write files by their path below the folder; their whole paths."""
+    written = {target / name: content for name, content in files.items()}
+    for folder in {path.parent for path in written}:
+        folder.mkdir(parents=True, exist_ok=True)
+    for path, content in written.items():
+        _put(path, content)
+    return set(written)
+
+
+def _remove_others(target: Path, written: set[Path]) -> None:
+    """Remove what an earlier sample with other parameters left in the folders of files."""
+    for name in _FOLDERS:
+        for path in sorted((target / name).rglob("*"), reverse=True):
+            if path.is_file() and path not in written:
+                path.unlink()
+            elif path.is_dir() and not any(path.iterdir()):
+                path.rmdir()
 
 
 def _distinct(book: Book) -> Counter[str]:

@@ -80,7 +80,7 @@ def judge_contents(
 
 
 def _commit_times(con: duckdb.DuckDBPyConnection, judged: Sequence[Judged]) -> dict[tuple[str, str], datetime]:
-    shas = sorted({one.shipped.deployed.sha for one in judged if one.shipped.deployed.sha})
+    shas = sorted({sha for one in judged if (sha := one.shipped.deployed.source_sha)})
     rows = con.execute(
         "SELECT lower(repository), sha, committed_at FROM commits WHERE sha IN (SELECT unnest(?::VARCHAR[]))", [shas]
     ).fetchall()
@@ -116,7 +116,7 @@ def _of_documents(judged: Sequence[Judged], context: _Context, policy: Policy) -
 def _age(shipped: Shipped, read: SbomRead, context: _Context, policy: Policy) -> str | None:
     """An SBOM from before the commit describes something else; a very old one says little."""
     deployed = shipped.deployed
-    committed_at = context.committed_at.get((deployed.source_repository.casefold(), deployed.sha or ""))
+    committed_at = context.committed_at.get((deployed.source_repository.casefold(), deployed.source_sha or ""))
     if read.made_at is None:
         return None
     if committed_at is not None and read.made_at < committed_at:

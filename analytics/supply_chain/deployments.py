@@ -198,7 +198,7 @@ def _facts(shipped: Shipped, known: Known) -> DeploymentFacts:
         service=deployed.service,
         repository=deployed.source_repository,
         repository_id=known.repository_ids.get(repository),
-        sha=deployed.sha if deployed.commit_is_source else None,
+        sha=deployed.source_sha,
         digest=shipped.digest,
         finished_at=deployed.finished_at,
         run_id=deployed.run_id,

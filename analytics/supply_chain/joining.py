@@ -21,9 +21,10 @@ JoinKind = Literal["payload", "record", "release", "commit"]
 
 @dataclass(frozen=True, slots=True)
 class Deployed:
-    """A successful production deployment; `digest` is what it names itself, `commit_is_source` whether its sha is one.
+    """A successful production deployment; `digest` is what it names itself, `source_sha` the commit that it claims.
 
-    The repository of a GitOps deployment is that of the configuration, whose commits nobody builds.
+    The repository of a GitOps deployment is that of the configuration, whose commits nobody builds: it claims the
+    commit that an unverified record of its artifact names, and else none.
     """
 
     service: str
@@ -38,7 +39,7 @@ class Deployed:
     finished_at: datetime | None
     day: date
     sequence: int | None
-    commit_is_source: bool
+    source_sha: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,19 +53,27 @@ class Shipped:
 
 
 def read_deployments(con: duckdb.DuckDBPyConnection) -> list[Deployed]:
-    """Successful deployments by service and time; reads service_deployments, deployment_attempts and services."""
+    """Successful deployments by service and time.
+
+    Needs the views service_deployments, deployment_attempts, services and artifacts.
+    """
     rows = con.execute(
         """
         WITH shipped AS (
             SELECT service, deployment_key, arg_min(source_deployment_id, finished_at) AS deployment_id,
                    arg_min(run_id, finished_at) AS run_id
             FROM deployment_attempts WHERE outcome = 'success' GROUP BY ALL
+        ), built AS (
+            SELECT lower(digest) AS digest, arg_min(sha, name) FILTER (sha IS NOT NULL) AS sha
+            FROM artifacts GROUP BY 1
         )
         SELECT d.service, d.deployment_key, coalesce(s.deployment_id, d.deployment_key), d.repository,
                services.repository, d.sha, d.ref, lower(d.digest), s.run_id, d.finished_at, d.day, d.sequence,
-               lower(d.repository) = lower(services.repository) OR d.identity = 'artifact_unverified'
+               CASE WHEN lower(d.repository) = lower(services.repository) THEN d.sha
+                    WHEN d.identity = 'artifact_unverified' THEN built.sha END
         FROM service_deployments AS d JOIN services USING (service)
         LEFT JOIN shipped AS s USING (service, deployment_key)
+        LEFT JOIN built ON built.digest = lower(d.digest)
         WHERE d.outcome = 'success' ORDER BY d.service, d.sequence, d.finished_at, d.deployment_key
         """
     ).fetchall()
@@ -123,7 +132,7 @@ class Attestations:
         if shipped.digest is not None:
             return self._by_digest.get(shipped.digest, [])
         deployed = shipped.deployed
-        return self._by_commit.get((deployed.source_repository.casefold(), (deployed.sha or "").casefold()), [])
+        return self._by_commit.get((deployed.source_repository.casefold(), (deployed.source_sha or "").casefold()), [])
 
 
 def _repository_name(uri: str | None) -> str:

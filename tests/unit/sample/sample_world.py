@@ -119,9 +119,9 @@ class World:
         return chain[: chain.index(key)]
 
     def deployed_sha(self, key: str) -> str | None:
-        """The commit that a deployment brought; by its image where the row names one."""
+        """The commit that a deployment brought; by its image where the row is of another repository."""
         row = self.attempts[key][0]
-        if row.digest is not None:
+        if row.repository.endswith("-gitops"):
             return {artifact.digest: artifact.sha for artifact in self.records("artifacts")}.get(row.digest)
         return row.sha
 

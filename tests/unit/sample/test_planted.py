@@ -12,13 +12,16 @@ from analytics.sample.timeline import NOW
 from tests.unit.sample.sample_world import World
 
 EVERYTHING = (
-    "authored_after_deploy", "bad_records", "cancelled", "carried_over_jobs", "cherry_picks", "config_drift",
-    "downgrades", "failed_deployments", "finish_unknown", "flaky_runs", "got_worse", "hotfixes", "in_progress",
-    "incident_fixes", "linked_by_time", "linked_explicitly", "linked_to_nothing", "never_succeeded", "noops",
-    "open_incidents", "overlapping_incidents", "red_runs_that_deployed", "redeploys", "retried",
-    "reverted_before_release", "reverts", "rollbacks", "seeds", "self_approved", "several_regions",
-    "skipped_deploy_jobs", "tags_that_are_no_release", "told_twice", "undeclared_repository", "unlinked_incidents",
-    "unmapped_environments", "unresolved", "went_live", "without_deployments", "written_twice",
+    "attested_after_deployed", "authored_after_deploy", "bad_records", "cancelled", "carried_over_jobs",
+    "cherry_picks", "config_drift", "denied_licences", "downgrades", "expired_waivers", "failed_deployments",
+    "finish_unknown", "flaky_runs", "forged_claims", "got_worse", "hotfixes", "in_progress", "incident_fixes",
+    "linked_by_time", "linked_explicitly", "linked_to_nothing", "never_succeeded", "noops", "not_approved",
+    "open_incidents", "overlapping_incidents", "private_attestations", "pull_request_target", "red_runs_that_deployed",
+    "redeploys", "retried", "reverted_before_release", "reverts", "rollbacks", "sbom_invalid", "sbom_missing",
+    "sbom_older", "seeds", "self_approved", "self_hosted_runner", "several_regions", "skipped_deploy_jobs",
+    "tags_that_are_no_release", "told_twice", "unattested", "undeclared_repository", "unknown_run",
+    "unlinked_incidents", "unmapped_environments", "unresolved", "unsupported_log_entry", "vulnerable_components",
+    "waived_findings", "went_live", "without_deployments", "without_ticket", "written_twice", "wrong_commit",
 )  # fmt: skip
 
 
@@ -73,7 +76,7 @@ def test_an_unresolved_deployment_leads_to_no_known_commit(world: World) -> None
     for key in fed(world, "unresolved"):
         assert key in world.finishes
         assert world.deployed_sha(key) not in world.commits
-        kinds.add(world.attempts[key][0].digest is None)
+        kinds.add(world.attempts[key][0].repository.endswith("-gitops"))
     # One without a trace of its image, and one of a commit that was forced away.
     assert kinds == {True, False}
 

@@ -47,7 +47,7 @@ def identity(**changes: Any) -> WorkflowIdentity:
     return WorkflowIdentity(**(fields | changes))
 
 
-def signed(root: TrustRoot, who: WorkflowIdentity | None = None, at: datetime = AT, **options: bool) -> dict[str, Any]:
+def signed(root: TrustRoot, who: WorkflowIdentity | None = None, at: datetime = AT, **options: Any) -> dict[str, Any]:
     who = who or identity()
     bundle: dict[str, Any] = json.loads(root.sign(provenance(who, {"shop.tar": DIGEST}), who, at, **options))
     return bundle
@@ -101,6 +101,13 @@ def test_every_place_in_the_log_has_a_proof_that_verifies(root: TrustRoot, accep
 
 def test_a_witnessed_bundle_may_carry_a_timestamp_too(root: TrustRoot, accept: Accept) -> None:
     accept(signed(root, timestamped=True))
+
+
+def test_an_entry_of_another_kind_is_one_that_sigstore_cannot_read(root: TrustRoot, accept: Accept) -> None:
+    bundle = signed(root, entry="intoto")
+    assert bundle["verificationMaterial"]["tlogEntries"][0]["kindVersion"] == {"kind": "intoto", "version": "0.0.2"}
+    with pytest.raises(SigstoreError):
+        accept(bundle)
 
 
 def test_sigstore_trusts_the_clock_alone_when_the_log_gives_no_time(root: TrustRoot, accept: Accept) -> None:
