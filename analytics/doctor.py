@@ -26,6 +26,7 @@ from analytics.settings import (
     GitLabSource,
     GitSource,
     PagerDutySource,
+    PrometheusSource,
     Settings,
     Source,
     load_settings,
@@ -104,6 +105,8 @@ def _source(source: Source) -> Finding:
         return _in_time(subject, source.base_url, lambda: _ask_gitlab(subject, source))
     if isinstance(source, PagerDutySource):
         return _in_time(subject, source.base_url, lambda: _ask_pagerduty(subject, source))
+    if isinstance(source, PrometheusSource):
+        return _in_time(subject, source.base_url, lambda: _ask_prometheus(subject, source))
     return _in_time(subject, source.base_url, lambda: _ask_github(subject, source))
 
 
@@ -228,6 +231,38 @@ def _ask_pagerduty(subject: str, source: PagerDutySource) -> Finding:
         return f"may read {found.get('total', 'its')} incidents"
 
     return _asked(subject, asks, incidents)
+
+
+def _ask_prometheus(subject: str, source: PrometheusSource) -> Finding:
+    from analytics.sources.limits import Budget
+    from analytics.sources.prometheus.client import PrometheusClient
+
+    asks = source.base_url + (f" with the token of {source.token.reference}" if source.token else "")
+    client = PrometheusClient(
+        source.base_url,
+        Budget(max_wait_seconds=0, host="Prometheus"),
+        source.token,
+        source.user,
+        source.tenant,
+        timeout_seconds=5,
+        retries=0,
+    )
+
+    def queries() -> str:
+        found = {name: client.instant(slo.query) for name, slo in source.slos.items()}
+        for name, series in found.items():
+            if not series:
+                raise SourceError(f"the query of {name} gives nothing now", fix="Try it in Prometheus itself.")
+            label = source.slos[name].service_label
+            if any(not isinstance(one.get("metric"), dict) or label not in one["metric"] for one in series):
+                raise SourceError(
+                    f"the query of {name} gives a series without the label {label}", fix="Set its `service_label`."
+                )
+        if source.alerts:
+            client.instant(source.alerts.query)
+        return ", ".join(f"{name} of {len(series)} services" for name, series in found.items()) or "alerts can be asked"
+
+    return _asked(subject, asks, queries)
 
 
 def _asked(subject: str, asks: str, ask: Callable[[], str]) -> Finding:

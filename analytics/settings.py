@@ -142,19 +142,75 @@ class PagerDutySource(StrictModel):
         return _place_for_a_token(value, "https://api.eu.pagerduty.com")
 
 
+class SloQuery(StrictModel):
+    """A query that gives, for each service, the share of an error budget that is left (0 to 1)."""
+
+    query: str = Field(min_length=1)
+    service_label: str = "service"
+    # The label that names the objective, where the query gives several; else they are named by the key.
+    slo_label: str | None = None
+    step_seconds: int = Field(default=3600, ge=15, le=86_400)
+
+
+class AlertQuery(StrictModel):
+    """Alerts that count as incidents."""
+
+    query: str = 'ALERTS{alertstate="firing"}'
+    service_label: str = "service"
+    severity_label: str = "severity"
+    step_seconds: int = Field(default=60, ge=15, le=3600)
+
+
+class PrometheusSource(StrictModel):
+    """A Prometheus server, or what speaks its API, with or without a token."""
+
+    type: Literal["prometheus"]
+    name: str = Field(pattern=_SOURCE_NAME)
+    base_url: str
+    token: Secret | None = None
+    # With a user the token is the password.
+    user: str | None = None
+    # Of servers with several tenants (X-Scope-OrgID).
+    tenant: str | None = Field(default=None, pattern=r"^[\w.|()*!'-]{1,150}$")
+    slos: dict[Annotated[str, Field(pattern=r"^[\w .-]{1,200}$")], SloQuery] = {}
+    alerts: AlertQuery | None = None
+    # A label's value, and the service's name in the catalog; beside the catalog's names and aliases.
+    services: dict[str, str] = {}
+    # The first pull asks from this day on, else for 100 days.
+    since: date | None = None
+    # A longer pause than this ends the pull, which goes on with the next one.
+    max_wait_seconds: float = Field(default=60, ge=0)
+
+    @model_validator(mode="after")
+    def _says_what_and_where(self) -> PrometheusSource:
+        if not self.slos and self.alerts is None:
+            raise ValueError("give slos, or alerts")
+        if self.user is not None and self.token is None:
+            raise ValueError('a user needs a password; write it as token: "${PROMETHEUS_PASSWORD}"')
+        _place(self.base_url, "https://prometheus.example.com", for_a_token=self.token is not None)
+        return self
+
+
 def _place_for_a_token(address: str, example: str) -> str:
+    return _place(address, example, for_a_token=True)
+
+
+def _place(address: str, example: str, *, for_a_token: bool) -> str:
     parts = urlsplit(address)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError(f"write an address like {example}")
     if "@" in parts.netloc or parts.query or parts.fragment:
         # Not repeated: it may hold a password.
         raise ValueError("write the address alone, without user, password or query")
-    if parts.scheme == "http" and parts.hostname not in ("localhost", "127.0.0.1", "::1"):
+    if for_a_token and parts.scheme == "http" and parts.hostname not in ("localhost", "127.0.0.1", "::1"):
         raise ValueError("a token must not travel without encryption; write https://")
     return address.rstrip("/")
 
 
-Source = Annotated[FilesSource | GitSource | GitHubSource | GitLabSource | PagerDutySource, Field(discriminator="type")]
+Source = Annotated[
+    FilesSource | GitSource | GitHubSource | GitLabSource | PagerDutySource | PrometheusSource,
+    Field(discriminator="type"),
+]
 
 
 class IncidentRules(StrictModel):
@@ -366,6 +422,8 @@ def _rooted_source(source: Source, base: Path) -> Source:
         )
     if isinstance(source, GitLabSource | PagerDutySource):
         return source.model_copy(update={"token": source.token.rooted(base)})
+    if isinstance(source, PrometheusSource):
+        return source.model_copy(update={"token": source.token and source.token.rooted(base)})
     return source.model_copy(
         update={
             "token": source.token and source.token.rooted(base),

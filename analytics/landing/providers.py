@@ -14,6 +14,7 @@ from analytics.settings import (
     GitLabSource,
     GitSource,
     PagerDutySource,
+    PrometheusSource,
     Settings,
     Source,
 )
@@ -33,6 +34,8 @@ def provider_of(settings: Settings, source: Source) -> Provider:
         return _gitlab(settings, source)
     if isinstance(source, PagerDutySource):
         return _pagerduty(settings, source)
+    if isinstance(source, PrometheusSource):
+        return _prometheus(settings, source)
     return _github(settings, source)
 
 
@@ -50,6 +53,10 @@ def translator_of(settings: Settings, source: Source) -> Translator | None:
         from analytics.sources.pagerduty.translate import records_of as records_of_pagerduty
 
         return partial(records_of_pagerduty, services=_service_names(settings, source.services))
+    if isinstance(source, PrometheusSource):
+        from analytics.sources.prometheus.translate import records_of as records_of_prometheus
+
+        return partial(records_of_prometheus, services=_service_names(settings, source.services))
     return None
 
 
@@ -143,6 +150,23 @@ def _pagerduty(settings: Settings, source: PagerDutySource) -> Provider:
     budget = Budget(source.max_wait_seconds, POINTS_PER_MINUTE, host="PagerDuty")
     client = PagerDutyClient(source.token, source.base_url, budget)
     return PagerDutyProvider(source.name, client, _service_names(settings, source.services), source.since)
+
+
+def _prometheus(settings: Settings, source: PrometheusSource) -> Provider:
+    from analytics.sources.limits import Budget
+    from analytics.sources.prometheus.client import POINTS_PER_MINUTE, PrometheusClient
+    from analytics.sources.prometheus.provider import Asked, PrometheusProvider
+
+    budget = Budget(source.max_wait_seconds, POINTS_PER_MINUTE, host="Prometheus")
+    client = PrometheusClient(source.base_url, budget, source.token, source.user, source.tenant)
+    slos = {
+        name: Asked(slo.query, slo.step_seconds, slo.service_label, slo.slo_label) for name, slo in source.slos.items()
+    }
+    given, alerts = source.alerts, None
+    if given is not None:
+        alerts = Asked(given.query, given.step_seconds, given.service_label, severity_label=given.severity_label)
+    names = _service_names(settings, source.services)
+    return PrometheusProvider(source.name, client, slos, alerts, names, source.since)
 
 
 def _with_token(url: str, user: str, token: str) -> str:

@@ -1,6 +1,6 @@
 """What every provider behind the port keeps to: one scripted world, told by each kind of source.
 
-Commits where the source has them, else what it has: incidents.
+Commits where the source has them, else what it has: incidents, samples.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from analytics.settings import Settings
 from analytics.sources import feed_pages
 from analytics.sources import git as git_source
 from analytics.sources.port import Provider
+from analytics.sources.prometheus import provider as prometheus
 from tests.fakes.github.pulling import workspace
 from tests.fakes.github.server import TOKEN, FakeGitHub
 from tests.fakes.github.world import World
@@ -32,6 +34,8 @@ from tests.fakes.gitlab.world import World as GitLabWorld
 from tests.fakes.pagerduty.server import TOKEN as PAGERDUTY_TOKEN
 from tests.fakes.pagerduty.server import FakePagerDuty
 from tests.fakes.pagerduty.world import World as PagerDutyWorld
+from tests.fakes.prometheus.server import FakePrometheus
+from tests.fakes.prometheus.server import World as PrometheusWorld
 from tests.unit.sources import git_world
 
 # More than one page of every provider's.
@@ -171,7 +175,36 @@ class ToldByPagerDuty(Told):
         return {f"pagerduty:{raw['id']}" for raw in self.fake.world.incidents}
 
 
-@pytest.fixture(params=["files", "git", "github", "gitlab", "pagerduty"])
+class ToldByPrometheus(Told):
+    entity = "slo_samples"
+    identity = "at"
+
+    def __init__(self, folder: Path, fake: FakePrometheus) -> None:
+        self.fake = fake
+        self.begun = fake.world.now = int(datetime(2026, 1, 5, tzinfo=UTC).timestamp())
+        self.count = 0
+        fake.world.add("budget", {"service": "shop"}, lambda at: 0.5 if self.begun < at else None)
+        (folder / "catalog.yaml").write_text("services: [{name: shop, repository: acme/shop}]", "utf-8")
+        source = {
+            "type": "prometheus", "name": "budgets", "base_url": fake.url, "since": "2026-01-05",
+            "slos": {"availability": {"query": "budget", "step_seconds": 60}},
+        }  # fmt: skip
+        self.settings = settings_of(folder, source).model_copy(update={"catalog": folder / "catalog.yaml"})
+
+    def commit(self, count: int = 1) -> None:
+        self.count += count
+        self.fake.world.advance(60 * count)
+
+    def vanish(self) -> None:
+        self.fake.answers_left = 0
+
+    @property
+    def shas(self) -> set[str]:
+        times = range(self.begun + 60, self.begun + 60 * self.count + 1, 60)
+        return {datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ") for at in times}
+
+
+@pytest.fixture(params=["files", "git", "github", "gitlab", "pagerduty", "prometheus"])
 def told(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Told]:
     monkeypatch.setattr(git_source, "PAGE_RECORDS", 100)
     monkeypatch.setattr(feed_pages, "PAGE_RECORDS", 100)
@@ -187,6 +220,10 @@ def told(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
             monkeypatch.setenv("QD_FAKE_TOKEN", PAGERDUTY_TOKEN)
             monkeypatch.setattr("pagerduty.api_client.time.sleep", lambda seconds: None)
             yield ToldByPagerDuty(tmp_path, stack.enter_context(FakePagerDuty(PagerDutyWorld())))
+        elif request.param == "prometheus":
+            monkeypatch.setattr(prometheus, "LAG_SECONDS", 0)
+            monkeypatch.setattr(prometheus, "POINTS", 100)
+            yield ToldByPrometheus(tmp_path, stack.enter_context(FakePrometheus(PrometheusWorld())))
         else:
             yield {"files": ToldByFiles, "git": ToldByGit}[request.param](tmp_path)
 

@@ -1,0 +1,1 @@
+"""Prometheus behind the port, and what speaks its API: Thanos, Mimir, VictoriaMetrics."""
