@@ -377,24 +377,60 @@ def explain(
 
 @main.command()
 @quarter_option("Only of what was deployed in this quarter.  [default: all]")
-@format_option("table", "json")
+@format_option("table", "json", "sarif", "vsa")
 @everywhere
 @pass_invocation
 def findings(invocation: Invocation, quarter: Quarter | None, form: str) -> None:
     """Print supply-chain findings, open ones first.
 
-    As the last `quarterdeck verify` left them; waived and fixed ones are listed too.
+    As the last `quarterdeck verify` left them; waived and fixed ones are listed too. `sarif` is for
+    code-scanning services; `vsa` prints each artifact's verdict as an in-toto verification summary.
     """
-    from analytics.supply_chain.listing import findings_list
+    from analytics.supply_chain.listing import findings_list, provenance_list
     from reports.supply_chain_listings import findings_text
     from reports.tables import as_json
 
     settings = invocation.settings()
-    found = findings_list(settings, None if quarter is None else chosen_quarter(settings, quarter))
-    if form == "json":
+    chosen = None if quarter is None else chosen_quarter(settings, quarter)
+    if form == "vsa":
+        from reports.verification_summaries import as_lines, verification_summaries
+
+        click.echo(as_lines(verification_summaries(*provenance_list(settings, chosen))), nl=False)
+        return
+    found = findings_list(settings, chosen)
+    if form == "sarif":
+        from reports.sarif import sarif_log
+
+        click.echo(as_json(sarif_log(found, settings)))
+    elif form == "json":
         click.echo(as_json(found))
     else:
         click.echo(findings_text(found, terminal_width()))
+
+
+@main.command()
+@click.argument("finding")
+@click.option("--save", type=click.Path(path_type=Path, file_okay=False), metavar="DIR", help="Save the bytes there.")
+@format_option("table", "json")
+@everywhere
+@pass_invocation
+def evidence(invocation: Invocation, finding: str, save: Path | None, form: str) -> None:
+    """Print what one finding rests on.
+
+    The bundle and where it was found, its certificate, every check, the policy's line. FINDING is an
+    id that `quarterdeck findings` prints.
+    """
+    from analytics.supply_chain.evidence import evidence as evidence_of
+    from analytics.supply_chain.evidence import save_evidence
+    from reports.supply_chain_listings import evidence_text
+    from reports.tables import as_json
+
+    settings = invocation.settings()
+    found = evidence_of(settings, finding)
+    click.echo(as_json(found) if form == "json" else evidence_text(found, terminal_width()))
+    if save is not None:
+        for path in save_evidence(settings, found, save):
+            complain(f"saved {path}")
 
 
 @main.command()

@@ -77,7 +77,7 @@ def _inspection_text(one: Row, width: int | None) -> str:
     lines = [f"{one['verdict']}  {printable(one['path'])}", f"  {printable(one['reason'])}"]
     rows = _sbom_rows(one) if one["kind"] == "sbom" else _bundle_rows(one)
     if rows:
-        lines.append(text_table(((f"  {title}", text) for title, text in rows), ("", ""), width=width).lstrip("\n"))
+        lines.append(_pairs(rows, width))
     for document in one.get("documents", ()):
         lines.append(f"  {printable(document['place'])}: {document['verdict']}  {printable(document['reason'])}")
     return "\n".join(lines)
@@ -121,6 +121,71 @@ def _sbom_rows(one: Row) -> list[tuple[str, object]]:
     if len(problems) > _MOST_PROBLEMS:
         rows.append(("", f"… and {len(problems) - _MOST_PROBLEMS:,} more"))
     return rows
+
+
+def evidence_text(found: Row, width: int | None = None) -> str:
+    """A finding with what it rests on, for people."""
+    rows: list[tuple[str, object]] = [
+        ("state", found["state"] + (f" ({found['waiver']})" if found["waiver"] else "")),
+        ("service", found["service"]),
+        ("deployment", found["deployment_id"]),
+        ("artifact", f"{found['digest'] or 'unknown'} (join: {found['join']})"),
+        ("component", found["component"]),
+        ("expected", found["expected"]),
+        ("found", found["found"]),
+        ("to do", found["remediation"]),
+        ("owner", found["owner"]),
+    ]
+    if found["policy"] is not None:
+        line = f":{found['policy_line']}" if found["policy_line"] is not None else ""
+        text = f"  {found['policy_text']}" if found["policy_text"] else ""
+        rows.append(("policy", f"{found['policy']}{line} (sha256 {found['policy_sha256']}){text}"))
+    else:
+        rows.append(("policy", "the rules that hold without a policy file"))
+    lines = [f"{found['severity']}  {found['rule']}  {found['verdict'] or ''}".rstrip(), printable(found["reason"])]
+    lines.append(_pairs(rows, width))
+    for judgement in found["judgements"]:
+        lines.append(_judgement_text(judgement, width))
+    if found["sbom"] is not None:
+        sbom = found["sbom"]
+        told: list[tuple[str, object]] = [
+            ("sbom sha256", sbom["sbom_sha256"]),
+            ("format", f"{sbom['format'] or 'unknown'} {sbom['spec_version'] or ''}".rstrip()),
+            *(("found at", place["origin"]) for place in sbom["places"]),
+        ]
+        lines += ["", f"{sbom['verdict']}  {printable(sbom['reason'])}", _pairs(told, width)]
+    if found["checks"]:
+        checks = (
+            (check["name"], check["outcome"], check["verdict"], check["expected"], check["found"], check["note"])
+            for check in found["checks"]
+        )
+        lines += ["", text_table(checks, ("check", "outcome", "verdict", "expected", "found", "note"), width=width)]
+    return "\n".join(lines)
+
+
+def _judgement_text(judgement: Row, width: int | None) -> str:
+    rows: list[tuple[str, object]] = [("bundle sha256", judgement["bundle_sha256"])]
+    for place in judgement["places"]:
+        inside = f", {judgement['place']}" if judgement["place"] else ""
+        rows.append(("found at", f"{place['origin']}{inside}"))
+    if judgement["trusted_root"] is not None:
+        rows.append(("trusted root", f"{judgement['trusted_root']} (sha256 {judgement['trusted_root_sha256']})"))
+    if judgement["verified_at"] is not None:
+        at = judgement["verified_at"].isoformat(timespec="seconds")
+        rows.append(("verified time", f"{at}Z ({judgement['verified_at_source']})"))
+    rows.append(("verifier", judgement["verifier"]))
+    certificate = judgement["certificate"] or {}
+    rows += [
+        (title, certificate[key]) for key, title in _CERTIFICATE_TITLES.items() if certificate.get(key) is not None
+    ]
+    head = f"{judgement['verdict']}  {printable(judgement['reason'])}"
+    return f"\n{head}\n{_pairs(rows, width)}"
+
+
+def _pairs(rows: Sequence[tuple[str, object]], width: int | None) -> str:
+    said = ((f"  {title}", value) for title, value in rows if value is not None)
+    # The first line is an empty header.
+    return text_table(said, ("", ""), width=width).lstrip("\n")
 
 
 def verified_lines(summary: VerifySummary, width: int | None = None) -> str:

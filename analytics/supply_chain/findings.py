@@ -15,6 +15,41 @@ from analytics.supply_chain.waivers import Waiver, state_of
 
 SEVERITY_ORDER: tuple[Severity, ...] = ("critical", "high", "medium", "low", "info")
 
+# What each rule asks.
+RULE_TITLES: Mapping[str, str] = {
+    "readable": "The attestation can be shown true or false",
+    "signature": "The signature holds",
+    "log": "The log entry or timestamp holds, at a time when its key was valid",
+    "certificate": "The certificate was issued by a trusted authority, in its window",
+    "subject": "The attestation is of the artifact that was deployed",
+    "statement_type": "The statement is of a known type",
+    "predicate_type": "The predicate is provenance or an SBOM",
+    "claims": "The predicate claims what the certificate says",
+    "issuer": "A trusted issuer vouches for the workflow",
+    "signer": "A workflow signed that the policy names",
+    "source_repository": "It was built from the service's own repository",
+    "source_commit": "It was built from the commit that was deployed",
+    "ref": "It was built from a ref that the policy allows",
+    "trigger": "Its build was started by an event that the policy allows",
+    "runner": "It was built on a runner that the policy accepts",
+    "builder": "Its builder reaches the SLSA level that the policy wants",
+    "run": "It was built by a run that was collected",
+    "attested_before_deployed": "It was attested before it was deployed",
+    "attestation": "The artifact has an attestation",
+    "sbom": "The artifact has an SBOM",
+    "review": "The change was reviewed",
+    "separation_of_duties": "Somebody else than the author deployed or approved it",
+    "approval": "The deployment was approved",
+    "change_ticket": "The deployment has a change ticket",
+    "sbom_schema": "The SBOM keeps to its schema",
+    "sbom_subject": "The SBOM describes the artifact that was deployed",
+    "sbom_age": "The SBOM was made with the artifact",
+    "component_count": "The number of components changes little from one deployment to the next",
+    "license_denied": "No component has a licence that the policy denies",
+    "license_review": "Somebody decided on each component's licence",
+    "vulnerability": "No component has a known vulnerability of the policy's severity",
+}
+
 # What to do about a finding, by its rule.
 REMEDIATION: Mapping[str, str] = {
     "readable": "Attach a Sigstore bundle with a log entry or a timestamp; look at the reason for what this file is.",

@@ -162,7 +162,7 @@ def _row(judgement: Judgement, input_sha256: str, roots_hash: str) -> Row:
         "build_trigger": facts.trigger,
         "runner_environment": facts.runner_environment,
         "run_invocation_uri": facts.run_invocation_uri,
-        "certificate": json.dumps(asdict(certificate), default=str) if certificate is not None else None,
+        "certificate": json.dumps(asdict(certificate), default=_rfc3339) if certificate is not None else None,
         "statement_type": judgement.statement_type,
         "predicate_type": judgement.predicate_type,
         "subject_digests": sorted(set(digests)),
@@ -188,6 +188,10 @@ def _predicate(document: Document) -> bytes | None:
     except (UntrustedInputError, ValueError, KeyError, TypeError):
         return None
     return compact(predicate) if isinstance(predicate, dict) else None
+
+
+def _rfc3339(moment: datetime) -> str:
+    return moment.isoformat().replace("+00:00", "Z")
 
 
 def _naive(moment: datetime | None) -> datetime | None:

@@ -6,10 +6,14 @@ Source: contract.md section 6, supply-chain.md section 3.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import duckdb
+
 from analytics.engine import connect
-from analytics.errors import LakeError
+from analytics.errors import LakeError, UsageError
 from analytics.lake.tables import create_views
 from analytics.periods import Quarter
 from analytics.settings import Settings
@@ -60,14 +64,7 @@ def findings_list(settings: Settings, quarter: Quarter | None = None) -> list[di
     deployment that it names. Raises LakeError where `verify` has not run.
     """
     selected = ", ".join('join_kind AS "join"' if column == "join" else column for column in COLUMNS)
-    with connect(settings) as con:
-        create_views(con, settings, "findings", "deployment_provenance", "verification")
-        if con.execute("SELECT count(*) FROM verification").fetchall() == [(0,)]:
-            raise LakeError(
-                "nothing has been verified yet",
-                where=str(settings.lake_dir),
-                fix="Run `quarterdeck verify`, or `quarterdeck run`, first.",
-            )
+    with _verified(settings, "findings", "deployment_provenance") as con:
         within = ""
         bounds: list[object] = []
         if quarter is not None:
@@ -76,7 +73,7 @@ def findings_list(settings: Settings, quarter: Quarter | None = None) -> list[di
                 "WHERE deployed.service = findings.service AND deployed.deployment_key = findings.deployment_key), "
                 "first_seen) >= ?"
             )
-            start, end = (bound.replace(tzinfo=None) for bound in settings.calendar.bounds_utc(quarter))
+            start, end = _bounds(settings, quarter)
             bounds = [end, start]
         found = con.execute(f"SELECT {selected} FROM findings {within}", bounds).fetchall()
     rows = [dict(zip(COLUMNS, row, strict=True)) for row in found]
@@ -90,3 +87,52 @@ def findings_list(settings: Settings, quarter: Quarter | None = None) -> list[di
         )
     )
     return rows
+
+
+def finding_row(settings: Settings, finding_id: str) -> dict[str, Any]:
+    """One finding with the keys of COLUMNS; raises UsageError for an id that none has."""
+    found = [row for row in findings_list(settings) if row["id"] == finding_id]
+    if not found:
+        raise UsageError(f"no finding has the id “{finding_id}”", fix="`quarterdeck findings` prints the ids.")
+    return found[0]
+
+
+def provenance_list(settings: Settings, quarter: Quarter | None = None) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """Rows of `deployment_provenance`, each with the `bundles` that were held against it; and what they rest on.
+
+    With a quarter, of what was deployed in it. Raises LakeError where `verify` has not run.
+    """
+    with _verified(settings, "deployment_provenance", "provenance_checks") as con:
+        bounds: list[object] = [None, None] if quarter is None else _bounds(settings, quarter)
+        made_under = dict(con.execute("SELECT key, value FROM verification WHERE value IS NOT NULL").fetchall())
+        found = con.execute(
+            "SELECT provenance.*, asked.bundles FROM deployment_provenance AS provenance LEFT JOIN "
+            "(SELECT service, deployment_key, digest, list_sort(list(DISTINCT bundle_sha256)) AS bundles "
+            "FROM provenance_checks WHERE bundle_sha256 IS NOT NULL GROUP BY ALL) AS asked "
+            "ON asked.service = provenance.service AND asked.deployment_key = provenance.deployment_key "
+            "AND asked.digest IS NOT DISTINCT FROM provenance.digest "
+            "WHERE ?::TIMESTAMP IS NULL OR (finished_at >= ? AND finished_at < ?) "
+            "ORDER BY finished_at, provenance.service, provenance.deployment_key, provenance.digest",
+            [bounds[0], *bounds],
+        )
+        names = [column[0] for column in found.description]
+        rows = [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+    return rows, made_under
+
+
+@contextmanager
+def _verified(settings: Settings, *tables: str) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection with views of some tables that `verify` wrote."""
+    with connect(settings) as con:
+        create_views(con, settings, "verification", *tables)
+        if con.execute("SELECT count(*) FROM verification").fetchall() == [(0,)]:
+            raise LakeError(
+                "nothing has been verified yet",
+                where=str(settings.lake_dir),
+                fix="Run `quarterdeck verify`, or `quarterdeck run`, first.",
+            )
+        yield con
+
+
+def _bounds(settings: Settings, quarter: Quarter) -> list[object]:
+    return [bound.replace(tzinfo=None) for bound in settings.calendar.bounds_utc(quarter)]
