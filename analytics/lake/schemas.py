@@ -221,7 +221,7 @@ FACT_TABLES = {
             "sbom_documents",
             _columns(
                 "sbom_sha256, verdict, reason, format, spec_version, made_at TIMESTAMP, component_count BIGINT, "
-                "subject_digests VARCHAR[], tools VARCHAR[], origin_kind, elements, errors"
+                "subject_digests VARCHAR[], tools VARCHAR[], origin_kind, elements, errors, reader"
             ),
             None,
             "What each SBOM is by its schema, and how complete by the lists of NTIA, CISA and BSI.",
@@ -234,9 +234,9 @@ FACT_TABLES = {
         ),
         Table(
             "sbom_components",
-            _columns("sbom_sha256, path, name, version, purl, supplier, licences, hashes"),
+            _columns("sbom_sha256, path, name, version, purl, supplier, licences, hashes, vex"),
             None,
-            "Components of each SBOM with their licences.",
+            "Components of each SBOM with their licences, and what its author says of their vulnerabilities.",
             sorted_by=("sbom_sha256",),
         ),
         Table(

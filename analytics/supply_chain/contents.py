@@ -6,23 +6,39 @@ Source: supply-chain.md section 2 (joins nobody has; licence policy and vulnerab
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import groupby
 
 import duckdb
 
+from analytics import progress
 from analytics.settings import Settings
 from analytics.supply_chain.deployments import Judged
 from analytics.supply_chain.findings import REMEDIATION, SEVERITY_ORDER, Finding, finding_id
 from analytics.supply_chain.joining import Shipped
 from analytics.supply_chain.rules import Policies, Policy, Severity
-from analytics.supply_chain.sbom_reading import VALID, SbomRead, Sboms, components_of
+from analytics.supply_chain.sbom_reading import (
+    VALID,
+    KeptComponent,
+    SbomRead,
+    Sboms,
+    components_of,
+    keep_components,
+)
 from analytics.supply_chain.sboms.facts import Component
+from analytics.supply_chain.sboms.identifiers import parsed_purl
 from analytics.supply_chain.sboms.licences import LicencePolicy, judge_licences
 from analytics.supply_chain.sboms.quality import label
-from analytics.supply_chain.sboms.vulnerabilities import Vulnerability, VulnerabilityIndex, load_vulnerabilities
+from analytics.supply_chain.sboms.vulnerabilities import (
+    PackageKey,
+    Vulnerability,
+    VulnerabilityIndex,
+    load_vulnerabilities,
+    package_keys,
+)
 
 # A jump among a handful of components is none.
 _FEWEST_COMPONENTS = 10
@@ -34,7 +50,7 @@ class _Context:
     owners: Mapping[str, str | None]
     sboms: Sboms
     committed_at: Mapping[tuple[str, str], datetime]
-    components: Mapping[str, Sequence[Component]]
+    components: Callable[[str], Sequence[KeptComponent]]
     vulnerabilities: VulnerabilityIndex
     now: datetime
 
@@ -53,21 +69,21 @@ def judge_contents(
     Raises SettingsError for a folder of OSV records, a KEV or an EPSS list that cannot be read.
     """
     chain = settings.supply_chain
-    deployed = [
-        one for one in judged if one.shipped.digest in sboms.any_of_digest or one.shipped.digest in sboms.unread
-    ]
+    deployed = [one for one in judged if one.shipped.digest in sboms.any_of_digest]
     if not deployed:
         return []
-    used = sorted(
-        {sboms.any_of_digest[digest] for one in deployed if (digest := one.shipped.digest) in sboms.any_of_digest}
-    )
+    keep_components(con, {sboms.any_of_digest[one.shipped.digest or ""] for one in deployed})
+    vulnerabilities = load_vulnerabilities(chain.osv, chain.kev, chain.epss, _packages(con) if chain.osv else None)
+    if vulnerabilities.unread:
+        words = f"{len(vulnerabilities.unread):,} OSV records cannot be read, the rest counts; the first is"
+        progress.report("verify", f"{words} {vulnerabilities.unread[0]}")
     context = _Context(
         policies,
         owners,
         sboms,
         _commit_times(con, deployed),
-        components_of(con, used),
-        load_vulnerabilities(chain.osv, chain.kev, chain.epss),
+        partial(components_of, con),
+        vulnerabilities,
         now,
     )
     found: list[Finding] = []
@@ -77,6 +93,13 @@ def judge_contents(
         found += _of_documents(of_service, context, policy)
         found += _of_components(of_service, context, policy)
     return found
+
+
+def _packages(con: duckdb.DuckDBPyConnection) -> frozenset[PackageKey]:
+    """Every package that some judged component is."""
+    purls = con.execute("SELECT DISTINCT purl FROM judged_components WHERE purl IS NOT NULL").fetchall()
+    parsed = (parsed_purl(text)[0] for (text,) in purls)
+    return frozenset(key for purl in parsed if purl is not None for key in package_keys(purl))
 
 
 def _commit_times(con: duckdb.DuckDBPyConnection, judged: Sequence[Judged]) -> dict[tuple[str, str], datetime]:
@@ -93,11 +116,6 @@ def _of_documents(judged: Sequence[Judged], context: _Context, policy: Policy) -
     for one in judged:
         shipped = one.shipped
         digest = shipped.digest or ""
-        if digest not in context.sboms.any_of_digest:
-            yield _finding(
-                "sbom_schema", shipped, context, policy, context.sboms.unread[digest], None, verdict="UNREADABLE"
-            )
-            continue
         read = context.sboms.documents[context.sboms.any_of_digest[digest]]
         if read.verdict != VALID:
             yield _finding("sbom_schema", shipped, context, policy, read.reason, read, verdict=read.verdict)
@@ -151,7 +169,7 @@ def _of_components(judged: Sequence[Judged], context: _Context, policy: Policy) 
         if sha256 is None:
             continue
         if sha256 not in kept:
-            components = context.components.get(sha256, ())
+            components = context.components(sha256)
             kept[sha256] = [
                 *(_licence_problems(components, lists, policy) if has_lists else ()),
                 *_vulnerable(components, context.vulnerabilities, policy),
@@ -178,9 +196,9 @@ def _of_components(judged: Sequence[Judged], context: _Context, policy: Policy) 
 
 
 def _licence_problems(
-    components: Sequence[Component], lists: LicencePolicy, policy: Policy
+    components: Sequence[KeptComponent], lists: LicencePolicy, policy: Policy
 ) -> Iterator[tuple[str, Severity, str, Component, str | None]]:
-    for outcome in judge_licences(components, lists):
+    for outcome in judge_licences((one.component for one in components), lists):
         if outcome.outcome == "allow":
             continue
         rule = "license_denied" if outcome.outcome == "deny" else "license_review"
@@ -189,11 +207,15 @@ def _licence_problems(
 
 
 def _vulnerable(
-    components: Sequence[Component], index: VulnerabilityIndex, policy: Policy
+    components: Sequence[KeptComponent], index: VulnerabilityIndex, policy: Policy
 ) -> Iterator[tuple[str, Severity, str, Component, str | None]]:
     threshold = SEVERITY_ORDER.index(policy.rules.vulnerabilities.threshold)
-    for component in components:
+    for kept in components:
+        component = kept.component
         for known in index.of(component.purl):
+            if kept.settled & {known.id, *known.aliases}:
+                # The SBOM's author says so, who answers for it by name.
+                continue
             # One without a severity may be anything.
             severity = known.severity or policy.severity("vulnerability")
             counts = SEVERITY_ORDER.index(severity) <= threshold

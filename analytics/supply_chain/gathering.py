@@ -6,7 +6,6 @@ Source: supply-chain.md section 1 (GitHub's API, other sources of bundles) and s
 from __future__ import annotations
 
 import hashlib
-import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +14,14 @@ import duckdb
 
 from analytics.errors import SettingsError
 from analytics.settings import FilesSource, Settings
+from analytics.supply_chain.file_bytes import read_regular_file
 
 # Larger files are not read: nothing that is judged is that large.
 MAX_FILE_BYTES = 64 * 1024 * 1024
 MAX_FILES = 200_000
 _BUNDLES_AT_ONCE = 2_000
+_DOCUMENT = "CAST(document AS VARCHAR)"
+_HOLDS_DOCUMENT = f"(document IS NOT NULL AND {_DOCUMENT} <> 'null')"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,15 +31,6 @@ class Place:
     sha256: str
     origin: str
     digest: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Unread:
-    """A document that could not be read at all: where, for which artifact, and why."""
-
-    origin: str
-    digest: str | None
-    reason: str
 
 
 def landed_bundles(con: duckdb.DuckDBPyConnection) -> list[Place]:
@@ -63,38 +56,66 @@ def landed_bundle_bytes(con: duckdb.DuckDBPyConnection, wanted: Sequence[str]) -
         )
 
 
-def landed_sboms(
-    con: duckdb.DuckDBPyConnection, settings: Settings
-) -> tuple[dict[str, bytes], list[Place], list[Unread]]:
-    """The SBOMs of the view `sboms`: documents by hash, their places, and those whose path cannot be read.
+def landed_sboms(con: duckdb.DuckDBPyConnection) -> list[Place]:
+    """The documents of the view `sboms`, hashed where they lie like bundles; records that hold a path are not here."""
+    rows = con.execute(
+        f"SELECT sha256({_DOCUMENT}), source || ':' || origin || ':' || line, lower(digest) FROM sboms "
+        f"WHERE {_HOLDS_DOCUMENT} ORDER BY ALL"
+    ).fetchall()
+    return [Place(sha256, origin, digest) for sha256, origin, digest in rows]
+
+
+def landed_sbom_bytes(con: duckdb.DuckDBPyConnection, wanted: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+    """The bytes of landed SBOMs by their hash, a few in memory at a time.
+
+    Nothing else may be asked of `con` before the last one was taken.
+    """
+    con.execute("CREATE OR REPLACE TEMP TABLE wanted_sboms AS SELECT unnest(?::VARCHAR[]) AS sha256", [list(wanted)])
+    found = con.execute(
+        f"SELECT DISTINCT ON (wanted.sha256) wanted.sha256, {_DOCUMENT} FROM sboms "
+        f"JOIN wanted_sboms AS wanted ON wanted.sha256 = sha256({_DOCUMENT}) WHERE {_HOLDS_DOCUMENT}"
+    )
+    while rows := found.fetchmany(50):
+        for sha256, text in rows:
+            yield sha256, text.encode()
+
+
+def handed_in_files(con: duckdb.DuckDBPyConnection, settings: Settings) -> Iterator[tuple[Place, bytes | str]]:
+    """The SBOMs that records of the view `sboms` name by a path, or words where one cannot be read.
 
     A path is the source's own words: it is followed within the source's folder and nowhere else.
     """
     folders = {source.name: source.path for source in settings.sources if isinstance(source, FilesSource)}
-    documents: dict[str, bytes] = {}
-    places: list[Place] = []
-    unread: list[Unread] = []
     rows = con.execute(
-        "SELECT lower(digest), CAST(document AS VARCHAR), path, source, origin, line FROM sboms ORDER BY ALL"
-    )
-    while batch := rows.fetchmany(200):
-        for digest, document, path, source, origin, line in batch:
-            where = f"{source}:{origin}:{line}"
-            if document is not None and document != "null":
-                raw = document.encode()
-            elif path is None:
-                unread.append(Unread(where, digest, "the record holds neither a document nor a path"))
-                continue
-            else:
-                try:
-                    raw = _inside(folders.get(source), path)
-                except (OSError, ValueError) as error:
-                    unread.append(Unread(where, digest, f"{path[:200]!r} cannot be read: {_words(error)}"))
-                    continue
-            sha256 = hashlib.sha256(raw).hexdigest()
-            documents[sha256] = raw
-            places.append(Place(sha256, where, digest))
-    return documents, places, unread
+        f"SELECT lower(digest), path, source, origin, line FROM sboms WHERE NOT {_HOLDS_DOCUMENT} ORDER BY ALL"
+    ).fetchall()
+    for digest, path, source, origin, line in rows:
+        where = f"{source}:{origin}:{line}"
+        try:
+            if path is None:
+                raise ValueError("the record holds neither a document nor a path")
+            raw = _inside(folders.get(source), path)
+        except (OSError, RuntimeError, ValueError) as error:
+            named = f"{path[:200]!r} cannot be read: " if path is not None else ""
+            yield unread(where, f"{where}: {named}{_words(error)}.", digest)
+            continue
+        yield Place(hashlib.sha256(raw).hexdigest(), where, digest), raw
+
+
+def folder_files(settings: Settings, patterns: Sequence[str], key: str) -> Iterator[tuple[Place, bytes | str]]:
+    """The files that the settings' globs name, each with its bytes, or with words where it cannot be read."""
+    for path in files_of(settings, patterns, key):
+        try:
+            raw = read_file(path)
+        except (OSError, ValueError) as error:
+            yield unread(str(path), f"{path} cannot be read: {_words(error)}.", None)
+            continue
+        yield Place(hashlib.sha256(raw).hexdigest(), str(path)), raw
+
+
+def unread(origin: str, words: str, digest: str | None) -> tuple[Place, str]:
+    """What cannot be read is known by the words that say so, so that it is a row like the rest."""
+    return Place(hashlib.sha256(words.encode("utf-8", "backslashreplace")).hexdigest(), origin, digest), words
 
 
 def files_of(settings: Settings, patterns: Sequence[str], key: str) -> list[Path]:
@@ -118,12 +139,8 @@ def files_of(settings: Settings, patterns: Sequence[str], key: str) -> list[Path
 
 
 def read_file(path: Path) -> bytes:
-    """A file's bytes; raises ValueError for one that is too large, and OSError for one that cannot be read."""
-    with path.open("rb") as file:
-        raw = file.read(MAX_FILE_BYTES + 1)
-    if len(raw) > MAX_FILE_BYTES:
-        raise ValueError(f"it is longer than {MAX_FILE_BYTES:,} bytes")
-    return raw
+    """A file's bytes; raises ValueError for one that is too large or no file, OSError for one that cannot be read."""
+    return read_regular_file(path, MAX_FILE_BYTES)
 
 
 def _inside(folder: Path | None, path: str) -> bytes:
@@ -134,10 +151,10 @@ def _inside(folder: Path | None, path: str) -> bytes:
     target = (folder / path).resolve()
     if not target.is_relative_to(folder.resolve()):
         raise ValueError("it lies outside the source's folder")
-    if not stat.S_ISREG(target.stat().st_mode):
-        raise ValueError("it is no file")
     return read_file(target)
 
 
 def _words(error: Exception) -> str:
-    return error.strerror or type(error).__name__ if isinstance(error, OSError) else str(error)
+    if isinstance(error, OSError):
+        return error.strerror or type(error).__name__
+    return str(error) or type(error).__name__

@@ -5,12 +5,13 @@ Source: supply-chain.md section 2. What was read is kept by the hash of its byte
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
+from importlib.metadata import version
 from typing import Any
 
 import duckdb
@@ -19,7 +20,7 @@ from analytics import progress
 from analytics.lake.parts import TableParts
 from analytics.lake.tables import create_views, write_table
 from analytics.settings import Settings
-from analytics.supply_chain.gathering import Place, files_of, landed_sboms, read_file
+from analytics.supply_chain.gathering import Place, folder_files, handed_in_files, landed_sbom_bytes, landed_sboms
 from analytics.supply_chain.sboms.extraction import read_facts
 from analytics.supply_chain.sboms.facts import GITHUB_DEPENDENCY_GRAPH, Component, Facts, Licence
 from analytics.supply_chain.sboms.identifiers import parsed_purl
@@ -29,10 +30,14 @@ from analytics.supply_chain.sboms.validation import judge
 
 Row = dict[str, Any]
 
-VALID = "SCHEMA_VALID"
+VALID, UNREADABLE = "SCHEMA_VALID", "UNREADABLE"
+# Ours changes whenever facts or verdicts would differ, so that no older reading is taken from the table.
+READER = f"quarterdeck 1, cyclonedx-python-lib {version('cyclonedx-python-lib')}"
 # What an SBOM is told of the artifact that it describes; GitHub's export is of today's default branch.
 ORIGINS = ("handed_in", "file", "attested", GITHUB_DEPENDENCY_GRAPH)
 _MOST_SUBJECTS = 100
+# States of CycloneDX's VEX analysis with which a vulnerability is nothing to do any more.
+_SETTLED = frozenset({"not_affected", "false_positive", "resolved", "resolved_with_pedigree"})
 _EVERY = 200
 
 
@@ -52,46 +57,62 @@ class SbomRead:
 
 @dataclass
 class Sboms:
-    """Every SBOM there is; `of_digest` gives the newest valid one of an artifact, `any_of_digest` a bad one as well.
-
-    `unread` are places that hold none, with the artifact they were meant for.
-    """
+    """Every SBOM there is; `of_digest` gives the newest valid one of an artifact, `any_of_digest` a bad one as well."""
 
     documents: dict[str, SbomRead] = field(default_factory=dict)
     of_digest: dict[str, str] = field(default_factory=dict)
     any_of_digest: dict[str, str] = field(default_factory=dict)
-    unread: dict[str, str] = field(default_factory=dict)
+
+
+class SbomReader:
+    """Reads each new SBOM once and lets its bytes go: ten thousand of them would not fit into memory.
+
+    What this reader's version read in an earlier run is not read again. Needs the views `sbom_documents` and
+    `sbom_components`.
+    """
+
+    def __init__(self, con: duckdb.DuckDBPyConnection, parts: TableParts) -> None:
+        self._parts = parts
+        self.known = {
+            sha256
+            for (sha256,) in con.execute("SELECT sbom_sha256 FROM sbom_documents WHERE reader = ?", [READER]).fetchall()
+        }
+        self.read: set[str] = set()
+
+    def is_new(self, sha256: str) -> bool:
+        """Whether it was read neither in an earlier run nor in this one."""
+        return sha256 not in self.known and sha256 not in self.read
+
+    def take(self, sha256: str, raw: bytes | str, origin_kind: str) -> None:
+        """Read one SBOM unless that was done; words stand for one whose bytes could not be had."""
+        if not self.is_new(sha256):
+            return
+        if len(self.read) % _EVERY == 0:
+            progress.report("verify", f"{len(self.read):,} SBOMs read")
+        self.read.add(sha256)
+        row, components = sbom_rows(sha256, raw, origin_kind)
+        self._parts.add("sbom_documents", row)
+        for component in components:
+            self._parts.add("sbom_components", component)
 
 
 def gather_sboms(
-    con: duckdb.DuckDBPyConnection,
-    settings: Settings,
-    attested: Sequence[tuple[str, str, bytes]],
-    parts: TableParts,
-) -> Sboms:
-    """Read what is new, write the tables `sbom_*`, and give every SBOM by artifact.
+    con: duckdb.DuckDBPyConnection, settings: Settings, reader: SbomReader, parts: TableParts
+) -> tuple[Sboms, int]:
+    """Read what sources and folders hold, write the tables `sbom_*`, and give every SBOM by artifact.
 
-    `attested` are SBOMs of bundles that were judged now, as (hash, hash of the bundle, bytes); those of bundles judged
-    before stand in `attestation_judgements`.
+    SBOMs of bundles that were judged now were given to `reader` before; those of bundles judged earlier stand in
+    `attestation_judgements`. Also gives how many were read now.
     """
-    con.execute("CREATE OR REPLACE TEMP TABLE known_sboms AS SELECT * FROM sbom_documents")
-    con.execute("CREATE OR REPLACE TEMP TABLE known_components AS SELECT * FROM sbom_components")
-    known = {sha256 for (sha256,) in con.execute("SELECT sbom_sha256 FROM known_sboms").fetchall()}
-    documents, places, unread = landed_sboms(con, settings)
-    kinds = dict.fromkeys(documents, "handed_in")
-    for path in files_of(settings, settings.supply_chain.sboms, "sboms"):
-        try:
-            raw = read_file(path)
-        except (OSError, ValueError):
-            # Read as what it is not: the row says why.
-            raw = b""
-        sha256 = hashlib.sha256(raw).hexdigest()
-        documents.setdefault(sha256, raw)
-        kinds.setdefault(sha256, "file")
-        places.append(Place(sha256, str(path)))
-    for sha256, _, raw in attested:
-        documents.setdefault(sha256, raw)
-        kinds.setdefault(sha256, "attested")
+    places = landed_sboms(con)
+    for sha256, document in landed_sbom_bytes(con, [one.sha256 for one in places if reader.is_new(one.sha256)]):
+        reader.take(sha256, document, "handed_in")
+    for place, raw in handed_in_files(con, settings):
+        reader.take(place.sha256, raw, "handed_in")
+        places.append(place)
+    for place, raw in folder_files(settings, settings.supply_chain.sboms, "sboms"):
+        reader.take(place.sha256, raw, "file")
+        places.append(place)
     places += [
         Place(sha256, f"attestation {bundle}", digest)
         for sha256, bundle, digest in con.execute(
@@ -99,38 +120,54 @@ def gather_sboms(
             "WHERE sbom_sha256 IS NOT NULL AND proven ORDER BY ALL"
         ).fetchall()
     ]
-    new = {sha256: raw for sha256, raw in documents.items() if sha256 not in known}
-    for number, (sha256, raw) in enumerate(new.items()):
-        if number % _EVERY == 0:
-            progress.report("verify", "SBOMs", number, len(new))
-        row, components = sbom_rows(sha256, raw, kinds[sha256])
-        parts.add("sbom_documents", row)
-        for component in components:
-            parts.add("sbom_components", component)
-    present = sorted({place.sha256 for place in places})
-    con.execute("CREATE OR REPLACE TEMP TABLE present_sboms AS SELECT unnest(?::VARCHAR[]) AS sbom_sha256", [present])
-    for table, kept in (("sbom_documents", "known_sboms"), ("sbom_components", "known_components")):
-        query = (
-            f"SELECT * FROM {kept} WHERE sbom_sha256 IN (SELECT sbom_sha256 FROM present_sboms) "
-            f"UNION ALL BY NAME {parts.relation(table)}"
+    _write(con, settings, reader, places, parts)
+    return _by_digest(con, places), len(reader.read)
+
+
+def _write(
+    con: duckdb.DuckDBPyConnection,
+    settings: Settings,
+    reader: SbomReader,
+    places: Sequence[Place],
+    parts: TableParts,
+) -> None:
+    """Write the tables, those of documents only where something came or went."""
+    for name, hashes in (("present_sboms", {place.sha256 for place in places}), ("read_sboms", reader.read)):
+        con.execute(
+            f"CREATE OR REPLACE TEMP TABLE {name} AS SELECT unnest(?::VARCHAR[]) AS sbom_sha256", [sorted(hashes)]
         )
-        write_table(con, settings, table, query)
-    create_views(con, settings, "sbom_documents", "sbom_components")
+    # What an older version of the reader read stays where the bytes are out of reach (inside a bundle judged before).
+    kept = (
+        "sbom_sha256 IN (SELECT sbom_sha256 FROM present_sboms) "
+        "AND sbom_sha256 NOT IN (SELECT sbom_sha256 FROM read_sboms)"
+    )
+    ((gone,),) = con.execute(f"SELECT count(*) FROM sbom_documents WHERE NOT ({kept})").fetchall()
+    if reader.read or gone:
+        for table in ("sbom_documents", "sbom_components"):
+            # Its files are replaced while it is read from.
+            con.execute(f"CREATE OR REPLACE TEMP TABLE kept_rows AS SELECT * FROM {table} WHERE {kept}")
+            query = f"SELECT * FROM kept_rows UNION ALL BY NAME {parts.relation(table)}"
+            write_table(con, settings, table, query)
+        con.execute("DROP TABLE IF EXISTS kept_rows")
+        create_views(con, settings, "sbom_documents", "sbom_components")
     for place in places:
         parts.add("sbom_places", {"sbom_sha256": place.sha256, "digest": place.digest, "origin": place.origin})
     write_table(con, settings, "sbom_places", parts.relation("sbom_places"))
-    found = _by_digest(con, places)
-    found.unread = {one.digest: one.reason for one in unread if one.digest is not None}
-    return found
 
 
-def sbom_rows(sha256: str, raw: bytes, origin_kind: str) -> tuple[Row, list[Row]]:
-    """The row of `sbom_documents` and the rows of `sbom_components` of one document, whatever it holds."""
-    row: Row = {"sbom_sha256": sha256, "origin_kind": origin_kind, "component_count": 0}
+def sbom_rows(sha256: str, raw: bytes | str, origin_kind: str) -> tuple[Row, Iterable[Row]]:
+    """The row of `sbom_documents` and the rows of `sbom_components` of one document, whatever it holds.
+
+    Words stand for a document whose bytes could not be had: they are the reason.
+    """
+    row: Row = {"sbom_sha256": sha256, "reader": READER, "origin_kind": origin_kind, "component_count": 0}
+    if isinstance(raw, str):
+        return {**row, "verdict": UNREADABLE, "reason": raw}, ()
     try:
         document = read_document(raw)
     except UnreadableSbomError as error:
-        return {**row, "verdict": "UNREADABLE", "reason": error.what, "format": error.format}, []
+        named = {"format": error.format, "spec_version": error.spec_version}
+        return {**row, **named, "verdict": UNREADABLE, "reason": error.what}, ()
     judgement = judge(document)
     facts = read_facts(document)
     row |= {
@@ -146,7 +183,8 @@ def sbom_rows(sha256: str, raw: bytes, origin_kind: str) -> tuple[Row, list[Row]
         "elements": json.dumps([asdict(one) for one in completeness(facts)]),
         "errors": json.dumps([asdict(one) for one in judgement.problems[:20]]),
     }
-    return row, [_component_row(sha256, component) for component in facts.components]
+    vex = _vex_of(facts)
+    return row, (_component_row(sha256, component, vex) for component in facts.components)
 
 
 def subject_digests(facts: Facts) -> list[str]:
@@ -155,39 +193,76 @@ def subject_digests(facts: Facts) -> list[str]:
     return sorted({f"{one.algorithm.replace('-', '').casefold()}:{one.value}" for one in hashes})[:_MOST_SUBJECTS]
 
 
-def components_of(con: duckdb.DuckDBPyConnection, sboms: Sequence[str]) -> dict[str, list[Component]]:
-    """The kept components of some SBOMs, with what licences and vulnerabilities are judged by."""
+def keep_components(con: duckdb.DuckDBPyConnection, sboms: Iterable[str]) -> None:
+    """Copy the components of some SBOMs to where `components_of` finds those of each at once."""
     con.execute(
-        "CREATE OR REPLACE TEMP TABLE wanted_sboms AS SELECT unnest(?::VARCHAR[]) AS sbom_sha256", [list(sboms)]
+        "CREATE OR REPLACE TEMP TABLE wanted_sboms AS SELECT unnest(?::VARCHAR[]) AS sbom_sha256", [sorted(sboms)]
     )
-    found: dict[str, list[Component]] = defaultdict(list)
+    con.execute(
+        "CREATE OR REPLACE TEMP TABLE judged_components AS "
+        "SELECT sbom_sha256, path, name, version, purl, licences, vex FROM sbom_components "
+        "WHERE sbom_sha256 IN (SELECT sbom_sha256 FROM wanted_sboms) ORDER BY sbom_sha256"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class KeptComponent:
+    """A component with what licences and vulnerabilities are judged by.
+
+    `settled` are ids of vulnerabilities of which the SBOM's author says that they do not matter to it.
+    """
+
+    component: Component
+    settled: frozenset[str]
+
+
+def components_of(con: duckdb.DuckDBPyConnection, sbom_sha256: str) -> list[KeptComponent]:
+    """The kept components of one SBOM, those alike once."""
     rows = con.execute(
-        "SELECT sbom_sha256, path, name, version, purl, licences FROM sbom_components "
-        "WHERE sbom_sha256 IN (SELECT sbom_sha256 FROM wanted_sboms) ORDER BY sbom_sha256, path"
-    )
-    while batch := rows.fetchmany(10_000):
-        for sha256, path, name, version, purl, licences in batch:
-            found[sha256].append(
-                Component(
-                    path=path,
-                    ref=None,
-                    kind=None,
-                    group=None,
-                    name=name,
-                    version=version,
-                    purl_text=purl,
-                    purl=parsed_purl(purl)[0] if purl else None,
-                    licences=tuple(_licence(one) for one in json.loads(licences or "[]")),
-                )
-            )
-    return found
+        "SELECT min(path), name, version, purl, licences, vex FROM judged_components WHERE sbom_sha256 = ? "
+        "GROUP BY ALL ORDER BY 1",
+        [sbom_sha256],
+    ).fetchall()
+    return [
+        KeptComponent(
+            Component(
+                path=path,
+                ref=None,
+                kind=None,
+                group=None,
+                name=name,
+                version=version,
+                purl_text=purl,
+                purl=parsed_purl(purl)[0] if purl else None,
+                licences=_licences(licences),
+            ),
+            frozenset(one["id"] for one in json.loads(vex) if one["state"] in _SETTLED) if vex else frozenset(),
+        )
+        for path, name, version, purl, licences, vex in rows
+    ]
+
+
+@lru_cache(maxsize=4_096)
+def _licences(text: str | None) -> tuple[Licence, ...]:
+    return tuple(_licence(one) for one in json.loads(text)) if text else ()
 
 
 def _licence(raw: Mapping[str, Any]) -> Licence:
     return Licence(raw["text"], raw["expression"], tuple(raw["unknown"]), raw["role"], raw["problem"])
 
 
-def _component_row(sha256: str, component: Component) -> Row:
+def _vex_of(facts: Facts) -> dict[str, list[dict[str, str]]]:
+    """What the author says of vulnerabilities, by the component's own name in the document."""
+    link = f"urn:cdx:{(facts.identity or '').removeprefix('urn:uuid:')}/{facts.revision}#"
+    found: dict[str, list[dict[str, str]]] = defaultdict(list)
+    for statement in facts.vex:
+        if statement.id and statement.state:
+            for ref in dict.fromkeys(one.removeprefix(link) for one in statement.affects):
+                found[ref].append({"id": statement.id, "state": statement.state})
+    return found
+
+
+def _component_row(sha256: str, component: Component, vex: Mapping[str, list[dict[str, str]]]) -> Row:
     name = f"{component.group}/{component.name}" if component.group and component.name else component.name
     return {
         "sbom_sha256": sha256,
@@ -198,6 +273,7 @@ def _component_row(sha256: str, component: Component) -> Row:
         "supplier": component.supplier,
         "licences": json.dumps([asdict(one) for one in component.licences]) if component.licences else None,
         "hashes": json.dumps({one.algorithm: one.value for one in component.hashes}) if component.hashes else None,
+        "vex": json.dumps(vex[component.ref]) if component.ref is not None and component.ref in vex else None,
     }
 
 
@@ -208,7 +284,7 @@ def _by_digest(con: duckdb.DuckDBPyConnection, places: Sequence[Place]) -> Sboms
     sboms = Sboms()
     rows = con.execute(
         "SELECT sbom_sha256, verdict, reason, made_at, component_count, subject_digests, origin_kind "
-        "FROM sbom_documents ORDER BY made_at NULLS FIRST, sbom_sha256"
+        "FROM sbom_documents ORDER BY verdict <> 'UNREADABLE', made_at NULLS FIRST, sbom_sha256"
     ).fetchall()
     for sha256, verdict, reason, made_at, count, subjects, kind in rows:
         read = SbomRead(

@@ -37,7 +37,7 @@ from analytics.supply_chain.gathering import (
 from analytics.supply_chain.joining import Artifacts, Attestations, read_deployments
 from analytics.supply_chain.judging import Row, judged_rows, roots_sha256, trusted_roots, unread_row
 from analytics.supply_chain.rules import PROCESS_CONTROLS, Policies, load_policies
-from analytics.supply_chain.sbom_reading import Sboms, gather_sboms
+from analytics.supply_chain.sbom_reading import SbomReader, Sboms, gather_sboms
 from analytics.supply_chain.trusted_roots import TrustedRoot
 from analytics.supply_chain.verification import VERIFIER
 from analytics.supply_chain.waivers import load_waivers
@@ -101,10 +101,11 @@ def verify(settings: Settings) -> VerifySummary:
         create_views(con, settings, *_READ)
         con.execute(f"CREATE OR REPLACE TEMP TABLE calendar AS SELECT * FROM {lake_relation(settings, 'calendar')}")
         parts = TableParts(folder)
-        places, attested = _judge_bundles(con, settings, roots, parts, summary)
-        sboms = gather_sboms(con, settings, attested, parts)
+        reader = SbomReader(con, parts)
+        places = _judge_bundles(con, settings, roots, parts, reader, summary)
+        sboms, read_now = gather_sboms(con, settings, reader, parts)
         summary.sboms = len(sboms.documents)
-        progress.report(STAGE, f"{summary.sboms:,} SBOMs")
+        progress.report(STAGE, f"{read_now:,} SBOMs read, {summary.sboms - read_now:,} known")
         deployments = read_deployments(con)
         artifacts = Artifacts(con, {service.name: service.artifacts for service in catalog.services})
         attestations = Attestations(_judgements(con, settings), _stated(places))
@@ -167,9 +168,10 @@ def _judge_bundles(
     settings: Settings,
     roots: Sequence[TrustedRoot],
     parts: TableParts,
+    reader: SbomReader,
     summary: VerifySummary,
-) -> tuple[list[Place], list[tuple[str, str, bytes]]]:
-    """Judge bundles that were not judged under these roots before; gives their places and the SBOMs they attest."""
+) -> list[Place]:
+    """Judge bundles that were not judged under these roots before; `reader` gets the SBOMs they attest."""
     roots_hash = roots_sha256(roots)
     files = {place.sha256: (place, path) for place, path in _files(settings)}
     places = [*landed_bundles(con), *(place for place, _ in files.values())]
@@ -196,7 +198,6 @@ def _judge_bundles(
     (stale,) = con.execute(
         f"SELECT (SELECT count(*) FROM attestation_judgements) - (SELECT count(*) FROM ({kept}))"
     ).fetchall()[0]
-    attested: list[tuple[str, str, bytes]] = []
     for number, (sha256, raw) in enumerate(_bytes(con, new, files)):
         if number % _EVERY == 0:
             progress.report(STAGE, "bundles", number, len(new))
@@ -206,7 +207,8 @@ def _judge_bundles(
         rows, documents = judged_rows(sha256, raw, roots, roots_hash)
         for row in rows:
             parts.add("attestation_judgements", row)
-        attested += [(sbom_sha256, sha256, document) for sbom_sha256, document in documents]
+        for sbom_sha256, document in documents:
+            reader.take(sbom_sha256, document, "attested")
         summary.judged += 1
     if new or stale:
         # What was known is read into memory first: its files are replaced.
@@ -216,7 +218,7 @@ def _judge_bundles(
         create_views(con, settings, "attestation_judgements")
     write_table(con, settings, "attestation_places", "SELECT * FROM present_bundles")
     progress.report(STAGE, f"{summary.judged:,} bundles judged, {summary.known:,} known")
-    return places, attested
+    return places
 
 
 def _files(settings: Settings) -> Iterator[tuple[Place, Path]]:

@@ -22,6 +22,7 @@ _COMPONENT_TEXTS: Final = (
     "cpe",
     "purl",
 )
+_LICENCE_CHOICES: Final = ("license", "expression", "expression-detailed")
 
 
 def json_form(root: etree._Element) -> Value:
@@ -77,14 +78,18 @@ def _component(element: etree._Element) -> Value:
     _put_list(value, "components", element, "components", "component", _component)
     licences = _child(element, "licenses")
     if licences is not None:
-        value["licenses"] = [*map(_licence, _children(licences, "license", "expression"))]
+        value["licenses"] = [*map(_licence, _children(licences, *_LICENCE_CHOICES))]
     return value
 
 
 def _licence(element: etree._Element) -> Value:
     acknowledgement = _attributes(element, acknowledgement="acknowledgement")
-    if _local_name(element) == "expression":
+    kind = _local_name(element)
+    if kind == "expression":
         return {"expression": _text(element), **acknowledgement}
+    if kind == "expression-detailed":
+        # Since 1.7: the texts of its licences stand inside.
+        return {**_attributes(element, expression="expression"), **acknowledgement}
     return {"license": {**_texts(element, "id", "name"), **acknowledgement}}
 
 

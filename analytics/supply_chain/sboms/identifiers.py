@@ -88,7 +88,8 @@ def _parsed_licence(text: str) -> tuple[str | None, tuple[str, ...], str | None]
     if text.count("(") > MOST_LICENCE_PARENTHESES:
         return None, (), f"it has more than {MOST_LICENCE_PARENTHESES} parentheses"
     try:
-        parsed = licensing().parse(text)
+        # Strict: what stands behind WITH has to be an exception.
+        parsed = licensing().parse(text, strict=True)
         if parsed is None:
             return None, (), "it is empty"
         unknown = tuple(dict.fromkeys(str(key) for key in licensing().unknown_license_keys(parsed)))

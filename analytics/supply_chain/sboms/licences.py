@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import cache, lru_cache
 from typing import Any, Final, Literal
 
 from license_expression import LicenseWithExceptionSymbol
 
 from analytics.supply_chain.sboms.facts import Component, Licence
-from analytics.supply_chain.sboms.identifiers import licensing
+from analytics.supply_chain.sboms.identifiers import licensing, read_licence
 
 Outcome = Literal["allow", "review", "deny"]
 _GRAVITY: Final[tuple[Outcome, ...]] = ("allow", "review", "deny")
@@ -42,13 +43,21 @@ class LicencePolicy:
         )
         for outcome, entries in lists:
             for entry in entries:
-                if entry.casefold() == folded:
+                if folded in _spellings(entry):
                     return outcome, entry
         for outcome, entries in lists:
             for entry in entries:
                 if fnmatchcase(folded, entry.casefold()):
                     return outcome, entry
         return None
+
+
+@cache
+def _spellings(entry: str) -> frozenset[str]:
+    """An entry as it was written and by its current SPDX id: GPL-2.0 became GPL-2.0-only."""
+    licence = read_licence(entry)
+    current = licence.expression if licence is not None and licence.expression else entry
+    return frozenset({entry.casefold(), current.casefold()})
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +89,7 @@ def _counting(licences: tuple[Licence, ...]) -> tuple[Licence, ...]:
     return concluded or licences
 
 
+@lru_cache(maxsize=16_384)
 def judge_licence(licence: Licence, policy: LicencePolicy) -> tuple[Outcome, str]:
     """The outcome for one licence or expression and the reason."""
     if licence.expression is None:

@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import codecs
 import json
-import os
 import re
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from itertools import accumulate
+from itertools import accumulate, islice
 from pathlib import Path
 from typing import Any, Literal
 
 from lxml import etree
 
 from analytics.errors import QuarterdeckError
+from analytics.supply_chain.file_bytes import read_regular_file
 
 Format = Literal["CycloneDX", "SPDX"]
 Encoding = Literal["json", "xml"]
@@ -37,6 +36,9 @@ _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _DECLARATION = re.compile(r"<\?xml\s[^>]{0,300}?\?>")
 _DECLARED_ENCODING = re.compile(rb"<\?xml\s[^>]{0,200}?encoding\s*=\s*[\"']([A-Za-z][A-Za-z0-9._-]{0,40})[\"']")
+# The other forms of SPDX 2 that are text: a line that states the version, behind comments at most.
+_OTHER_SPDX = re.compile(r"^[ \t]*\"?(SPDXVersion|spdxVersion)\"?[ \t]*:[ \t]*[\"']?(SPDX-[0-9.]{1,20})", re.MULTILINE)
+_LEADING_CHARACTERS = 16_384
 _PROLOG = re.compile(r"\s+|<!--.*?-->|<\?.*?\?>", re.DOTALL)
 _XML_ENCODINGS = frozenset({"utf-8", "ascii", "iso8859-1", "cp1252"})
 # The longer marks first: UTF-32's begins with UTF-16's.
@@ -54,12 +56,14 @@ class Limits:
     """What one document may cost.
 
     `values` counts commas and opening brackets, commas inside strings too: at most so many JSON values or XML elements.
-    64 MiB of text and two million values stay under about 700 MB of memory.
+    A whole operating system has some 50,000 components; 200,000 of them, nested as deep as may be, were read and judged
+    in 600 MB.
     """
 
     content_bytes: int = 64 * 1024 * 1024
     depth: int = 200
     values: int = 2_000_000
+    components: int = 200_000
 
 
 DEFAULT_LIMITS = Limits()
@@ -105,18 +109,11 @@ class _Notes:
 def read_file(path: Path, limits: Limits = DEFAULT_LIMITS) -> bytes:
     """The bytes of a file; raises UnreadableSbomError for one that is too large, no regular file or not there."""
     try:
-        # Without O_NONBLOCK, opening a named pipe waits for its writer.
-        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:  # noqa: PTH123
-            facts = os.fstat(file.fileno())
-            if not stat.S_ISREG(facts.st_mode):
-                raise UnreadableSbomError("It is no regular file.")
-            if facts.st_size > limits.content_bytes:
-                raise _too_large(facts.st_size, limits)
-            # It may grow between the two calls.
-            content = file.read(limits.content_bytes + 1)
+        return read_regular_file(path, limits.content_bytes)
     except OSError as error:
         raise UnreadableSbomError(f"The file cannot be read: {error.strerror or error}.") from error
-    return content
+    except ValueError as error:
+        raise UnreadableSbomError(f"The file cannot be read: {error}.") from error
 
 
 def read_document(content: bytes, name: str = "", limits: Limits = DEFAULT_LIMITS) -> Document:
@@ -132,15 +129,20 @@ def read_document(content: bytes, name: str = "", limits: Limits = DEFAULT_LIMIT
         return _xml_document(text, name, limits, notes)
     if start in "{[":
         values = _checked_json_size(text, limits)
-        return _json_document(_decoded_json(text, notes), name, values, notes)
-    if text.startswith("SPDXVersion:"):
-        raise UnreadableSbomError("SPDX in tag-value form is not read; export it as JSON.", format="SPDX")
+        return _json_document(_decoded_json(text, notes), name, values, limits, notes)
+    if other := _OTHER_SPDX.search(text[:_LEADING_CHARACTERS]):
+        form = "in tag-value form" if other[1] == "SPDXVersion" else "as YAML"
+        raise UnreadableSbomError(
+            f"SPDX {form} is not read; export it as JSON.",
+            format="SPDX",
+            spec_version=shortened(other[2], 40),
+        )
     raise UnreadableSbomError(f"It is neither JSON nor XML: it begins with {_quoted(text[:40])}.")
 
 
 def read_value(value: object, name: str = "", limits: Limits = DEFAULT_LIMITS) -> Document:
     """An SBOM that was decoded already, as `document` of the files feed's entity `sboms` is."""
-    return _json_document(value, name, _checked_value_size(value, limits), _Notes())
+    return _json_document(value, name, _checked_value_size(value, limits), limits, _Notes())
 
 
 def _too_large(size: int, limits: Limits) -> UnreadableSbomError:
@@ -251,13 +253,14 @@ def _without_lone_surrogates(value: Any) -> tuple[Any, bool]:
     return value, False
 
 
-def _json_document(value: object, name: str, values: int, notes: _Notes) -> Document:
+def _json_document(value: object, name: str, values: int, limits: Limits, notes: _Notes) -> Document:
     if not isinstance(value, dict):
         raise UnreadableSbomError(f"An SBOM is a JSON object; this is a {_json_type(value)}.")
     value = _unwrapped(value, notes)
     found_format = _json_format(value)
     version = value.get("specVersion" if found_format == "CycloneDX" else "spdxVersion")
     spec_version = shortened(version, 40) if isinstance(version, str) else None
+    _refuse_many(_json_components(value, limits), found_format, spec_version, limits)
     return Document(
         name=name,
         format=found_format,
@@ -298,6 +301,30 @@ def _json_format(value: dict[str, Any]) -> Format:
     raise UnreadableSbomError(f"The JSON is neither CycloneDX nor SPDX (keys: {keys}).")
 
 
+def _json_components(value: Mapping[str, Any], limits: Limits) -> int:
+    """How many components or packages there are, nested ones too; counting ends behind the limit."""
+    metadata = value.get("metadata")
+    lists: list[object] = [value.get("components"), value.get("packages")]
+    if isinstance(metadata, dict) and isinstance(metadata.get("component"), dict):
+        lists.append(metadata["component"].get("components"))
+    count = 0
+    while lists and count <= limits.components:
+        found = lists.pop()
+        if isinstance(found, list):
+            count += len(found)
+            lists.extend(item["components"] for item in found if isinstance(item, dict) and "components" in item)
+    return count
+
+
+def _refuse_many(count: int, sbom_format: Format, spec_version: str | None, limits: Limits) -> None:
+    if count > limits.components:
+        raise UnreadableSbomError(
+            f"It lists more than {limits.components:,} components, the most that are read; split it.",
+            format=sbom_format,
+            spec_version=spec_version,
+        )
+
+
 def _json_type(value: object) -> str:
     names = {list: "list", str: "string", bool: "boolean", int: "number", float: "number", type(None): "null"}
     return names.get(type(value), type(value).__name__)
@@ -334,11 +361,14 @@ def _xml_document(text: str, name: str, limits: Limits, notes: _Notes) -> Docume
     label = etree.QName(root)
     namespace = label.namespace or ""
     if namespace.startswith(NAMESPACE) and label.localname == "bom":
+        spec_version = shortened(namespace.removeprefix(NAMESPACE), 40) or None
+        components = sum(1 for _ in islice(root.iter(f"{{{namespace}}}component"), limits.components + 1))
+        _refuse_many(components, "CycloneDX", spec_version, limits)
         return Document(
             name=name,
             format="CycloneDX",
             encoding="xml",
-            spec_version=shortened(namespace.removeprefix(NAMESPACE), 40) or None,
+            spec_version=spec_version,
             xml_root=root,
             text=text,
             values=elements,

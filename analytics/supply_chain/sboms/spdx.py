@@ -26,8 +26,9 @@ from analytics.supply_chain.sboms.noting import Notes
 
 _DOCUMENT: Final = "SPDXRef-DOCUMENT"
 _NO_VALUE: Final = frozenset({"NOASSERTION", "NONE"})
-_PERSON: Final = re.compile(r"(?:Person|Organization):\s*(.*?)\s*(?:\([^()]*\))?\s*", re.DOTALL)
-_MAIL: Final = re.compile(r"\(([^()\s@]+@[^()\s@]+)\)")
+_PERSON: Final = re.compile(r"(?:Person|Organization):\s*(.*?)\s*(?:\([^()]*\)|<[^<>]*>)?\s*", re.DOTALL)
+# In parentheses by the specification; some tools write angle brackets.
+_MAIL: Final = re.compile(r"[(<]([^()<>\s@]+@[^()<>\s@]+)[)>]")
 _TOOL: Final = re.compile(r"Tool:\s*(.*?)(?:-v?(\d[^-\s]*(?:-[0-9A-Za-z.]+)?))?\s*", re.DOTALL)
 _GITHUB_TOOL: Final = "GitHub.com-Dependency-Graph"
 # "A … B" says that B needs A.
