@@ -23,7 +23,12 @@ def workspace(folder: Path, fake: FakeGitHub, **more: Any) -> Settings:
         "name": "hub", "type": "github", "organization": fake.world.organization, "token": "${QD_FAKE_TOKEN}",
         "base_url": fake.url, "workers": 1, "max_wait_seconds": 0, "commits": "api", **more,
     }  # fmt: skip
-    settings = {"organization": "Acme", "now": fake.world.now.isoformat(), "sources": [source]}
+    settings = {
+        "organization": "Acme",
+        "now": fake.world.now.isoformat(),
+        "sources": [source],
+        "engine": {"threads": 1},  # a handful of rows is read faster by one
+    }
     path = folder / "quarterdeck.yaml"
     path.write_text(json.dumps(settings), "utf-8")
     return load_settings(path)

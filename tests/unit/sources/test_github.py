@@ -228,17 +228,20 @@ def test_a_since_is_asked_in_utc_whatever_offset_the_time_before_it_had() -> Non
 def test_a_list_that_shifts_while_it_is_read_loses_nothing(
     world: World, shop: Repository, settings: Settings, fake: FakeGitHub
 ) -> None:
-    pulls = []
+    pulls, issues = [], []
     for _ in range(120):
         world.advance(60)
         pulls.append(world.open_pull(shop))
-        world.open_issue(shop, ["incident"])
-    moved = iter(pulls)
+        issues.append(world.open_issue(shop, ["incident"]))
+    moved = iter(zip(pulls, issues, strict=True))
 
     def shift(path: str) -> None:
         world.advance(5)
-        world.edit_pull(next(moved), "edited while it was read")
+        pull, issue = next(moved)
+        world.edit_pull(pull, "edited while it was read")
         world.edit_pull(pulls[60], "edited again")
+        # It leaves the page that was read and comes last: all others move one place to the front.
+        world.label_issue(issue, ["incident", "sev1"])
         world.start_run(shop)
 
     fake.on_request = shift
