@@ -16,7 +16,7 @@ import duckdb
 from analytics.engine import connect
 from analytics.lake.tables import create_views
 from analytics.settings import Settings
-from analytics.supply_chain.gathering import landed_bundle_bytes, landed_sboms, read_file
+from analytics.supply_chain.gathering import handed_in_files, landed_bundle_bytes, landed_sbom_bytes, read_file
 from analytics.supply_chain.listing import finding_row
 from analytics.supply_chain.untrusted import printable
 
@@ -111,7 +111,9 @@ def _bytes(con: duckdb.DuckDBPyConnection, settings: Settings, found: dict[str, 
             inputs.setdefault(input_sha256, [])
     landed: dict[str, bytes] = {}
     if inputs:
-        landed = {**landed_sboms(con, settings)[0], **dict(landed_bundle_bytes(con, sorted(inputs)))}
+        landed = dict(landed_sbom_bytes(con, sorted(inputs)))
+        landed |= {place.sha256: raw for place, raw in handed_in_files(con, settings) if isinstance(raw, bytes)}
+        landed |= dict(landed_bundle_bytes(con, sorted(inputs)))
     for sha256, places in sorted(inputs.items()):
         raw = landed.get(sha256) or _from_files(sha256, [place["origin"] for place in places])
         if raw is not None:
