@@ -25,6 +25,7 @@ from analytics.settings import (
     GitHubSource,
     GitLabSource,
     GitSource,
+    JiraSource,
     PagerDutySource,
     PrometheusSource,
     Settings,
@@ -103,6 +104,8 @@ def _source(source: Source) -> Finding:
         return _git_source(subject, source)
     if isinstance(source, GitLabSource):
         return _in_time(subject, source.base_url, lambda: _ask_gitlab(subject, source))
+    if isinstance(source, JiraSource):
+        return _in_time(subject, source.base_url, lambda: _ask_jira(subject, source))
     if isinstance(source, PagerDutySource):
         return _in_time(subject, source.base_url, lambda: _ask_pagerduty(subject, source))
     if isinstance(source, PrometheusSource):
@@ -216,6 +219,25 @@ def _ask_gitlab(subject: str, source: GitLabSource) -> Finding:
     except SourceError as error:
         return Finding(subject, "fail", f"{asks}: {error.what}", error.fix or "Check `base_url`.")
     return Finding(subject, "ok", f"{asks} reads {', '.join(source.projects[:3]) or f'group {source.group}'}")
+
+
+def _ask_jira(subject: str, source: JiraSource) -> Finding:
+    from analytics.sources.jira.client import JiraClient
+    from analytics.sources.limits import Budget
+
+    asks = f"{source.base_url} with the token of {source.token.reference}"
+    budget = Budget(max_wait_seconds=0, host="Jira")
+    client = JiraClient(source.base_url, source.token, budget, source.email, timeout_seconds=5, retries=0)
+    kinds = {"incidents": source.incidents, "changes": source.changes}
+
+    def issues() -> str:
+        found = {
+            kind: client.search(given.jql, ["updated"], 1).issues for kind, given in kinds.items() if given is not None
+        }
+        none = [kind for kind, issues in found.items() if not issues]
+        return f"finds no {' and no '.join(none)} so far" if none else f"finds {' and '.join(found)}"
+
+    return _asked(subject, asks, issues)
 
 
 def _ask_pagerduty(subject: str, source: PagerDutySource) -> Finding:

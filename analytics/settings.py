@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
-from pydantic import AwareDatetime, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, AwareDatetime, ConfigDict, Field, field_validator, model_validator
 
 from analytics.errors import SettingsError
 from analytics.models import StrictModel, parse_model
@@ -191,6 +191,73 @@ class PrometheusSource(StrictModel):
         return self
 
 
+def _jql(value: str) -> str:
+    if re.search(r"\border\s+by\b", value, re.I):
+        raise ValueError("write the JQL without ORDER BY; it is read in the order of changes")
+    return value
+
+
+Jql = Annotated[str, Field(min_length=1), AfterValidator(_jql)]
+
+
+class JiraIncidents(StrictModel):
+    """Which issues are incidents, and how they are read; fields by their names or ids."""
+
+    jql: Jql = "issuetype = Incident"
+    # Statuses in which the harm is over, though the work may not be.
+    mitigated_statuses: list[str] = ["Mitigated"]
+    # Statuses in which it is over; else those that Jira counts as done.
+    resolved_statuses: list[str] = []
+    # Beside components, and labels such as service:checkout.
+    service_field: str | None = None
+    # Else the priority.
+    severity_field: str | None = None
+    impact_started_field: str | None = None
+    # The deployment that caused it.
+    deployment_field: str | None = None
+    # What it shares with the same incident elsewhere; an address at PagerDuty is understood.
+    dedupe_field: str | None = None
+
+
+class JiraChanges(StrictModel):
+    """Change tickets, whose approvals count for the deployments that a field names."""
+
+    jql: Jql
+    deployment_field: str
+    approved_statuses: list[str] = ["Approved"]
+    # A ticket that ended in one of them approves nothing.
+    revoked_statuses: list[str] = ["Rejected", "Declined", "Cancelled", "Canceled"]
+
+
+class JiraSource(StrictModel):
+    """A site of Jira Cloud (email and API token) or Data Center (personal access token)."""
+
+    type: Literal["jira"]
+    name: str = Field(pattern=_SOURCE_NAME)
+    base_url: str
+    email: str | None = Field(default=None, pattern=r"^[^@\s:]+@[^@\s:]+$")
+    token: Secret
+    incidents: JiraIncidents | None = JiraIncidents()
+    changes: JiraChanges | None = None
+    # A component, label or field's value, and the service's name in the catalog; beside its names and aliases.
+    services: dict[str, str] = {}
+    # Nothing that last changed before this day is asked for.
+    since: date | None = None
+    # A longer pause than this ends the pull, which goes on with the next one.
+    max_wait_seconds: float = Field(default=60, ge=0)
+
+    @field_validator("base_url")
+    @classmethod
+    def _a_place_for_a_token(cls, value: str) -> str:
+        return _place_for_a_token(value, "https://acme.atlassian.net")
+
+    @model_validator(mode="after")
+    def _says_what(self) -> JiraSource:
+        if self.incidents is None and self.changes is None:
+            raise ValueError("give incidents, or changes")
+        return self
+
+
 def _place_for_a_token(address: str, example: str) -> str:
     return _place(address, example, for_a_token=True)
 
@@ -208,7 +275,7 @@ def _place(address: str, example: str, *, for_a_token: bool) -> str:
 
 
 Source = Annotated[
-    FilesSource | GitSource | GitHubSource | GitLabSource | PagerDutySource | PrometheusSource,
+    FilesSource | GitSource | GitHubSource | GitLabSource | JiraSource | PagerDutySource | PrometheusSource,
     Field(discriminator="type"),
 ]
 
@@ -420,7 +487,7 @@ def _rooted_source(source: Source, base: Path) -> Source:
         return source.model_copy(
             update={"repositories": {name: _rooted_clone(at, base) for name, at in source.repositories.items()}}
         )
-    if isinstance(source, GitLabSource | PagerDutySource):
+    if isinstance(source, GitLabSource | JiraSource | PagerDutySource):
         return source.model_copy(update={"token": source.token.rooted(base)})
     if isinstance(source, PrometheusSource):
         return source.model_copy(update={"token": source.token and source.token.rooted(base)})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import partial
+from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from analytics.catalog import Catalog, load_catalog
@@ -13,6 +14,7 @@ from analytics.settings import (
     GitHubSource,
     GitLabSource,
     GitSource,
+    JiraSource,
     PagerDutySource,
     PrometheusSource,
     Settings,
@@ -23,6 +25,9 @@ from analytics.sources.git import GitProvider
 from analytics.sources.port import Provider
 from analytics.sources.service_names import ServiceNames
 
+if TYPE_CHECKING:
+    from analytics.sources.jira.translate import Rules
+
 
 def provider_of(settings: Settings, source: Source) -> Provider:
     """The provider of a source; raises SettingsError for a catalog that cannot be read."""
@@ -32,6 +37,8 @@ def provider_of(settings: Settings, source: Source) -> Provider:
         return _git(settings, source.name, source.repositories)
     if isinstance(source, GitLabSource):
         return _gitlab(settings, source)
+    if isinstance(source, JiraSource):
+        return _jira(settings, source)
     if isinstance(source, PagerDutySource):
         return _pagerduty(settings, source)
     if isinstance(source, PrometheusSource):
@@ -49,6 +56,11 @@ def translator_of(settings: Settings, source: Source) -> Translator | None:
         from analytics.sources.gitlab.translate import records_of as records_of_gitlab
 
         return records_of_gitlab
+    if isinstance(source, JiraSource):
+        from analytics.sources.jira.translate import records_of as records_of_jira
+
+        names = _service_names(settings, source.services)
+        return partial(records_of_jira, rules=_jira_rules(source), services=names)
     if isinstance(source, PagerDutySource):
         from analytics.sources.pagerduty.translate import records_of as records_of_pagerduty
 
@@ -140,6 +152,30 @@ def _gitlab(settings: Settings, source: GitLabSource) -> Provider:
         since=source.since,
         workers=source.workers,
     )
+
+
+def _jira(settings: Settings, source: JiraSource) -> Provider:
+    from analytics.sources.jira.client import POINTS_PER_MINUTE, JiraClient
+    from analytics.sources.jira.provider import JiraProvider
+    from analytics.sources.limits import Budget
+
+    budget = Budget(source.max_wait_seconds, POINTS_PER_MINUTE, host="Jira")
+    client = JiraClient(source.base_url, source.token, budget, source.email)
+    kinds = {"incidents": source.incidents, "changes": source.changes}
+    jql = {kind: given.jql for kind, given in kinds.items() if given is not None}
+    names = _service_names(settings, source.services)
+    return JiraProvider(source.name, client, jql, _jira_rules(source), names, source.since)
+
+
+def _jira_rules(source: JiraSource) -> Rules:
+    from analytics.sources.jira.translate import Rules
+
+    read = source.incidents.model_dump(exclude={"jql"}) if source.incidents is not None else {}
+    if source.changes is not None:
+        read["approved_statuses"] = source.changes.approved_statuses
+        read["revoked_statuses"] = source.changes.revoked_statuses
+        read["change_deployment_field"] = source.changes.deployment_field
+    return Rules(**read)
 
 
 def _pagerduty(settings: Settings, source: PagerDutySource) -> Provider:

@@ -31,6 +31,10 @@ from tests.fakes.github.world import World
 from tests.fakes.gitlab.server import TOKEN as GITLAB_TOKEN
 from tests.fakes.gitlab.server import FakeGitLab
 from tests.fakes.gitlab.world import World as GitLabWorld
+from tests.fakes.jira.server import EMAIL as JIRA_EMAIL
+from tests.fakes.jira.server import TOKEN as JIRA_TOKEN
+from tests.fakes.jira.server import FakeJira
+from tests.fakes.jira.world import World as JiraWorld
 from tests.fakes.pagerduty.server import TOKEN as PAGERDUTY_TOKEN
 from tests.fakes.pagerduty.server import FakePagerDuty
 from tests.fakes.pagerduty.world import World as PagerDutyWorld
@@ -175,6 +179,31 @@ class ToldByPagerDuty(Told):
         return {f"pagerduty:{raw['id']}" for raw in self.fake.world.incidents}
 
 
+class ToldByJira(Told):
+    entity = "incidents"
+    identity = "key"
+
+    def __init__(self, folder: Path, fake: FakeJira) -> None:
+        self.fake = fake
+        (folder / "catalog.yaml").write_text("services: [{name: shop, repository: acme/shop}]", "utf-8")
+        source = {
+            "type": "jira", "name": "tickets", "token": "${QD_FAKE_TOKEN}", "email": JIRA_EMAIL, "base_url": fake.url,
+        }  # fmt: skip
+        self.settings = settings_of(folder, source).model_copy(update={"catalog": folder / "catalog.yaml"})
+
+    def commit(self, count: int = 1) -> None:
+        for _ in range(count):
+            self.fake.world.issue()
+            self.fake.world.advance(60)
+
+    def vanish(self) -> None:
+        self.fake.answers_left = 0
+
+    @property
+    def shas(self) -> set[str]:
+        return {raw["key"] for raw in self.fake.world.issues}
+
+
 class ToldByPrometheus(Told):
     entity = "slo_samples"
     identity = "at"
@@ -204,7 +233,7 @@ class ToldByPrometheus(Told):
         return {datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ") for at in times}
 
 
-@pytest.fixture(params=["files", "git", "github", "gitlab", "pagerduty", "prometheus"])
+@pytest.fixture(params=["files", "git", "github", "gitlab", "pagerduty", "jira", "prometheus"])
 def told(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Told]:
     monkeypatch.setattr(git_source, "PAGE_RECORDS", 100)
     monkeypatch.setattr(feed_pages, "PAGE_RECORDS", 100)
@@ -220,6 +249,9 @@ def told(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
             monkeypatch.setenv("QD_FAKE_TOKEN", PAGERDUTY_TOKEN)
             monkeypatch.setattr("pagerduty.api_client.time.sleep", lambda seconds: None)
             yield ToldByPagerDuty(tmp_path, stack.enter_context(FakePagerDuty(PagerDutyWorld())))
+        elif request.param == "jira":
+            monkeypatch.setenv("QD_FAKE_TOKEN", JIRA_TOKEN)
+            yield ToldByJira(tmp_path, stack.enter_context(FakeJira(JiraWorld())))
         elif request.param == "prometheus":
             monkeypatch.setattr(prometheus, "LAG_SECONDS", 0)
             monkeypatch.setattr(prometheus, "POINTS", 100)

@@ -1,0 +1,1 @@
+"""Jira behind the port, Cloud and Data Center: incidents by a JQL, and approvals by change tickets."""
