@@ -14,6 +14,7 @@ from pathlib import Path
 import dagster as dg
 
 from analytics.errors import QuarterdeckError
+from analytics.faults import in_words
 from analytics.settings import Settings, load_settings
 from reports.progress import LineHandler, listening
 
@@ -37,7 +38,7 @@ class Workspace(dg.ConfigurableResource[None]):
 def stage(
     context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext | dg.OpExecutionContext,
 ) -> Iterator[None]:
-    """Log a stage's progress in the run, and turn our errors into failures that say what, where and what to do.
+    """Log a stage's progress in the run, and turn our errors and the machine's faults into failures in words.
 
     Dagster's managed loggers would store each of ten thousand steps; a line every two seconds is enough.
     """
@@ -46,3 +47,8 @@ def stage(
             yield
         except QuarterdeckError as error:
             raise dg.Failure(description=str(error), allow_retries=False) from error
+        except Exception as error:
+            fault = in_words(error)
+            if fault is None:
+                raise
+            raise dg.Failure(description=str(fault), allow_retries=False) from error

@@ -8,9 +8,12 @@ answered without waiting for Dagster, Polars or SciPy.
 from __future__ import annotations
 
 import errno
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,6 +21,7 @@ from typing import Any, TypeVar
 import click
 
 from analytics.errors import QuarterdeckError, SettingsError, SourceError, UsageError
+from analytics.faults import in_words
 from analytics.periods import Quarter
 from analytics.settings import Settings, load_settings
 from reports.progress import shown_progress
@@ -46,12 +50,16 @@ class FrontDoor(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; a traceback is shown only with --debug."""
         try:
-            return super().invoke(ctx)
+            with terminable():
+                return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except KeyboardInterrupt:
             complain("interrupted; what was finished is kept. Run the same command again to go on.")
             ctx.exit(INTERRUPTED)
+        except TerminatedError:
+            complain("ended by SIGTERM; what was finished is kept. Run the same command again to go on.")
+            ctx.exit(1)
         except QuarterdeckError as error:
             self._trace(ctx)
             complain(f"error: {error}")
@@ -60,6 +68,10 @@ class FrontDoor(click.Group):
             if isinstance(error, OSError) and error.errno == errno.EPIPE:
                 raise  # the reader has seen enough; click ends quietly
             self._trace(ctx)
+            fault = in_words(error)
+            if fault is not None:
+                complain(f"error: {fault}")
+                ctx.exit(fault.exit_code)
             first = (str(error).splitlines() or [""])[0][:500]
             complain(f"error: unexpected {type(error).__name__}: {first}")
             if not _invocation(ctx).debug:
@@ -74,6 +86,27 @@ class FrontDoor(click.Group):
     def _trace(ctx: click.Context) -> None:
         if _invocation(ctx).debug:
             complain(traceback.format_exc().rstrip())
+
+
+class TerminatedError(BaseException):
+    """SIGTERM came; no handler of errors may keep it."""
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """Let SIGTERM end the block as Ctrl-C does: what is half written is removed, and a person is told."""
+
+    def terminate(number: int, frame: object) -> None:
+        raise TerminatedError
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def complain(text: str) -> None:

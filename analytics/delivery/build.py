@@ -34,7 +34,9 @@ from analytics.delivery.rows import fact_rows
 from analytics.delivery.service_facts import derive_service
 from analytics.lake.parts import TableParts
 from analytics.lake.tables import clear_table, create_views, scratch, write_table
+from analytics.lake.turns import taking_turns
 from analytics.lake.typed import typed_query
+from analytics.lake.version import note_lake_version
 from analytics.landing.coverage import collection, completeness, quarantined
 from analytics.landing.names import present_names
 from analytics.landing.winners import create_winners, open_landing
@@ -53,6 +55,7 @@ class BuildSummary:
     unmapped: int = 0
 
 
+@taking_turns(STAGE, derives=False)
 def build(settings: Settings) -> BuildSummary:
     """Build every typed table and every fact table from what is landed.
 
@@ -99,6 +102,7 @@ def build(settings: Settings) -> BuildSummary:
             summary.tables[table] = write_table(con, settings, table, parts.relation(table))
         summary.tables["calendar"] = write_table(con, settings, "calendar", "SELECT * FROM calendar")
         summary.unmapped = summary.tables["unmapped"]
+    note_lake_version(settings)
     progress.report(STAGE, f"{sum(summary.tables.values()):,} rows in {len(summary.tables)} tables")
     return summary
 

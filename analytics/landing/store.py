@@ -90,6 +90,8 @@ class LandingStore:
         path.parent.mkdir(parents=True, exist_ok=True)
         with ExitStack() as stack:
             work = stack.enter_context(_work_folder(settings))
+            if not path.exists():
+                _create(settings, work / "new.duckdb", path)
             con = wait_for_file(path, lambda: stack.enter_context(engine.connect(settings, path)), deadline_seconds)
             # Fewer, larger checkpoints: each one writes the table's last, half-full row group again.
             con.execute("SET checkpoint_threshold = '64MB'")
@@ -322,6 +324,18 @@ class LandingStore:
             yield f"read_parquet('{literal}')"
         finally:
             path.unlink(missing_ok=True)
+
+
+def _create(settings: Settings, new: Path, path: Path) -> None:
+    """Make an empty landing file; it appears whole, and one that another process has made meanwhile is kept."""
+    with engine.connect(settings, new) as con:
+        create_tables(con)
+    try:
+        path.hardlink_to(new)
+    except OSError:  # somebody was faster, or the file system has no links
+        if not path.exists():
+            new.replace(path)
+    new.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import duckdb
 
+from analytics import progress
 from analytics.errors import FileInUseError, LandingError
 
 DEADLINE_SECONDS = 30.0
@@ -28,6 +29,7 @@ def wait_for_file(path: Path, open_file: Callable[[], T], deadline_seconds: floa
     opened at all.
     """
     give_up_at = time.monotonic() + deadline_seconds
+    said = False
     while True:
         try:
             return open_file()
@@ -46,6 +48,9 @@ def wait_for_file(path: Path, open_file: Callable[[], T], deadline_seconds: floa
                     where=str(path),
                     fix="Let it finish, or end it, then try again.",
                 ) from error
+            if not said:
+                progress.report("landing", f"waiting for {path.name}, in use by {_holder(text)}")
+                said = True
             time.sleep(_PAUSE_SECONDS)
 
 

@@ -21,6 +21,7 @@ from analytics.lake.parts import TableParts
 from analytics.lake.publish import publish
 from analytics.lake.schemas import FACT_TABLES
 from analytics.lake.tables import create_views, lake_relation, scratch, write_table
+from analytics.lake.turns import taking_turns
 from analytics.metrics.aggregates import Key, Measured
 from analytics.metrics.coverage import Covered, Snapshot, covered, has_begun, missing_entities, read_snapshot
 from analytics.metrics.readings import Samples, readings, weekly_counts
@@ -48,6 +49,7 @@ class MeasureSummary:
     values: int = 0
 
 
+@taking_turns(STAGE)
 def measure(settings: Settings, quarters: Sequence[Quarter] | None = None) -> MeasureSummary:
     """Measure every quarter with data (and those asked for), write `metric_values` and publish the database.
 

@@ -21,6 +21,7 @@ from analytics.errors import LakeError
 from analytics.lake.parts import TableParts
 from analytics.lake.schemas import VERIFIED_TABLES
 from analytics.lake.tables import create_views, lake_relation, scratch, write_table
+from analytics.lake.turns import taking_turns
 from analytics.settings import Settings
 from analytics.supply_chain.contents import judge_contents
 from analytics.supply_chain.control_rows import control_findings, control_rows
@@ -81,6 +82,7 @@ class VerifySummary:
     tables: dict[str, int] = field(default_factory=dict)
 
 
+@taking_turns(STAGE)
 def verify(settings: Settings) -> VerifySummary:
     """Judge what is new, and every deployment anew; needs what `build` wrote.
 

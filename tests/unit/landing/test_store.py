@@ -336,6 +336,7 @@ def test_a_file_held_by_another_process_is_waited_for_and_then_named(workspace: 
 
 
 def test_a_file_that_is_let_go_in_time_is_opened(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    workspace.store().close()
     real, calls = engine.connect, []
 
     def busy_twice(settings: Settings, database: Path | None = None, **more: Any) -> Any:

@@ -1,0 +1,72 @@
+"""Faults of the machine, in words: a full disk, a read-only folder, too little memory, a damaged file.
+
+They can come up in any stage and from any library, so that they are translated where an error leaves a stage: at the
+command line and in the Dagster assets.
+"""
+
+from __future__ import annotations
+
+import errno
+import re
+
+from analytics.errors import QuarterdeckError
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_FORBIDDEN = {errno.EROFS, errno.EACCES, errno.EPERM}
+_FULL_WORDS = re.compile(
+    r"No space left on device|Disk quota exceeded|File too large|failed to offload data block|max_temp_directory_size"
+    # What Polars says of a Parquet file whose end could not be written.
+    r"|Invalid thrift: transport error"
+)
+_FORBIDDEN_WORDS = re.compile(r"Read-only file system|Permission denied|Operation not permitted")
+_DAMAGED_WORDS = re.compile(
+    r"No magic bytes|Corrupt database file|checksum|TProtocolException"
+    r"|Invalid.*parquet|parquet.*(?:invalid|corrupt|specification)"
+    r"|not a valid DuckDB database|too small to be a Parquet|Failed to read Parquet|ZSTD Decompression failure"
+    r"|don't know what type|Snappy decompression",
+    re.I,
+)
+_PATH = re.compile(r"""["'](/[^"'\n]+)["']""")
+# Errors of DuckDB and Polars are known by name, so that a quick command need not load either.
+_ENGINES = ("duckdb", "_duckdb", "polars")
+
+FULL_FIX = "Make room, or set `engine.max_temp_directory_size` if only the spill was too large; then run it again."
+FORBIDDEN_FIX = "Make it writable for this user, or correct `storage`; then run it again."
+MEMORY_FIX = "Raise `engine.memory_limit`, or lower `engine.threads`; then run it again."
+DAMAGED_FIX = (
+    "Remove it where it lies below `lake`: `quarterdeck build`, `verify` and `measure` make it again. "
+    "Move a damaged landing file away and run `quarterdeck pull`."
+)
+
+
+def in_words(error: BaseException) -> QuarterdeckError | None:
+    """What a fault of the machine means for a person; None for any other error, and for one that says so already."""
+    if isinstance(error, QuarterdeckError):
+        return None
+    if isinstance(error, MemoryError):
+        return QuarterdeckError("there is not enough memory", fix=MEMORY_FIX)
+    text = str(error)
+    if isinstance(error, OSError):
+        where = str(error.filename) if error.filename else _path(text)
+        if error.errno in _FULL:
+            return QuarterdeckError(f"no room left ({error.strerror})", where=where, fix=FULL_FIX)
+        if error.errno in _FORBIDDEN:
+            return QuarterdeckError(f"cannot be written ({error.strerror})", where=where, fix=FORBIDDEN_FIX)
+    if not any(kind.__module__.partition(".")[0] in _ENGINES for kind in type(error).__mro__):
+        return None
+    first = text.partition("\n")[0][:500]
+    # The spill that may grow no more is reported as memory that cannot be had.
+    if _FULL_WORDS.search(text):
+        return QuarterdeckError(f"no room left: {first}", where=_path(text), fix=FULL_FIX)
+    if type(error).__name__ == "OutOfMemoryException":
+        return QuarterdeckError(f"there is not enough memory: {first}", fix=MEMORY_FIX)
+    if _FORBIDDEN_WORDS.search(text):
+        return QuarterdeckError(f"cannot be written: {first}", where=_path(text), fix=FORBIDDEN_FIX)
+    if _DAMAGED_WORDS.search(text):
+        return QuarterdeckError(f"a file is damaged: {first}", where=_path(text), fix=DAMAGED_FIX)
+    return None
+
+
+def _path(text: str) -> str | None:
+    match = _PATH.search(text)
+    return match[1] if match else None

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import duckdb
+import polars as pl
+import pytest
+
+from analytics.errors import LakeError
+from analytics.faults import DAMAGED_FIX, FORBIDDEN_FIX, FULL_FIX, MEMORY_FIX, in_words
+
+
+def os_error(number: int) -> OSError:
+    return OSError(number, os.strerror(number), "/data/lake/x.parquet")
+
+
+@pytest.mark.parametrize(
+    ("error", "fix"),
+    [
+        (os_error(errno.ENOSPC), FULL_FIX),
+        (os_error(errno.EDQUOT), FULL_FIX),
+        (os_error(errno.EROFS), FORBIDDEN_FIX),
+        (os_error(errno.EACCES), FORBIDDEN_FIX),
+        (
+            duckdb.IOException('IO Error: Could not write file "/data/lake/x.parquet": No space left on device'),
+            FULL_FIX,
+        ),
+        (duckdb.IOException('IO Error: Cannot open file "/data/lake/x.parquet": Read-only file system'), FORBIDDEN_FIX),
+        (duckdb.OutOfMemoryException("Out of Memory Error: could not allocate block of size 256.0 KiB"), MEMORY_FIX),
+        (duckdb.OutOfMemoryException("Out of Memory Error: failed to offload data block of size 1 KiB"), FULL_FIX),
+        (MemoryError(), MEMORY_FIX),
+    ],
+)
+def test_a_fault_says_what_to_do(error: BaseException, fix: str) -> None:
+    said = in_words(error)
+    assert said is not None
+    assert said.fix == fix
+    assert said.where in ("/data/lake/x.parquet", None)
+    assert said.exit_code == 1
+
+
+def test_damaged_files_are_known_by_what_really_comes(tmp_path: Path) -> None:
+    whole = tmp_path / "whole.parquet"
+    pl.DataFrame({"a": range(1000)}).write_parquet(whole)
+    data = whole.read_bytes()
+    for name, damaged in (("empty", b""), ("cut", data[: len(data) // 2]), ("tail", data[:-8] + b"\0" * 8)):
+        path = tmp_path / f"{name}.parquet"
+        path.write_bytes(damaged)
+        with pytest.raises(duckdb.Error) as caught:
+            duckdb.sql(f"SELECT sum(a) FROM read_parquet('{path}')").fetchall()
+        said = in_words(caught.value)
+        assert said is not None, (name, str(caught.value))
+        assert said.fix == DAMAGED_FIX
+        assert said.where == str(path), (name, str(caught.value))
+
+
+def test_other_errors_are_left_alone() -> None:
+    for error in (
+        ValueError("No space left on device"),
+        duckdb.BinderException("no such column"),
+        os_error(errno.ENOENT),
+    ):
+        assert in_words(error) is None
+    # What is in words already stays so.
+    assert in_words(LakeError("x")) is None
