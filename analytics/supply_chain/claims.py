@@ -130,6 +130,8 @@ def _run(claimed: str, facts: CertificateFacts) -> _Checked:
         if job is not None and (claimed.isdecimal() or _JOB_URL.fullmatch(claimed)):
             return certified, claimed in (job["job"], certified)
         return certified, None
+    if claimed.isdecimal():
+        return certified, claimed == run["run"]
     url, pair = _RUN_URL.fullmatch(claimed), _RUN_AND_ATTEMPT.fullmatch(claimed)
     found = url or pair
     if found is None:

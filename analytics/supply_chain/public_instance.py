@@ -39,6 +39,10 @@ _NO_FIT = "The signature does not fit the signed content and the certificate's k
 # The library tells its refusals apart by their text alone. The first that is found in it decides; what none names is
 # still a refusal, as INVALID_SIGNATURE.
 _REASONS = (
+    # Of a part that the format's own model cannot read.
+    ("verificationMaterial.tlogEntries", Verdict.INVALID_LOG, "It has no log entry that can be read."),
+    ("verificationMaterial.timestamp", Verdict.INVALID_TIME, "Its timestamp cannot be read."),
+    ("verificationMaterial.certificate", Verdict.INVALID_CERT, "Its certificate cannot be read."),
     ("not enough sources of verified time", Verdict.INVALID_TIME, "No trusted source says when it was signed."),
     ("inclusion promise or signed timestamp", Verdict.INVALID_TIME, "No trusted source says when it was signed."),
     ("no Timestamp Authorities", Verdict.INVALID_TIME, "It is timestamped, but the root names no timestamp authority."),

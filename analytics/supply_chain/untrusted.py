@@ -1,4 +1,4 @@
-"""Reading bytes that a stranger wrote: JSON, base64 and snappy, each with its caps.
+"""Reading bytes that a stranger wrote: JSON and base64, each with its caps.
 
 What passes here is bounded in size, depth and number of values, says each thing once, and can be written as UTF-8.
 A document that two parsers could read differently is refused: the verifier would judge one and a person see the other.
@@ -13,8 +13,6 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any, NoReturn
 
-import cramjam
-
 from analytics.errors import QuarterdeckError
 
 MAX_BYTES = 16 * 1024 * 1024
@@ -22,8 +20,6 @@ MAX_BYTES = 16 * 1024 * 1024
 MAX_DEPTH = 64
 # Counted before parsing, as brackets and commas: a million empty lists would take 64 MB of memory.
 MAX_VALUES = 1_000_000
-# A snappy block's header: its length in 7-bit groups, at most 32 bits.
-_MAX_HEADER_BYTES = 5
 
 
 class UntrustedInputError(QuarterdeckError):
@@ -78,29 +74,9 @@ def decode_base64(text: Any, *, what: str) -> bytes:
         data = binascii.a2b_base64(text, strict_mode=True)
     except ValueError:
         raise UntrustedInputError(f"The {what} is not base64.") from None
-    # A strict decoder leaves one freedom: the bits of the last character that no byte needs.
-    rest = len(data) % 3
-    if rest and binascii.b2a_base64(data[-rest:], newline=False) != text[-4:].encode("ascii"):
+    # A strict decoder leaves freedoms: the bits of the last character that no byte needs, padding that none asks for.
+    if binascii.b2a_base64(data, newline=False) != text.encode("ascii"):
         raise UntrustedInputError(f"The {what} is base64 in a second spelling of the same bytes.")
-    return data
-
-
-def decompress_snappy(raw: bytes, *, what: str = "compressed bundle") -> bytes:
-    """The bytes inside one raw snappy block, as GitHub's `bundle_url` serves them.
-
-    The block states its length first: it is read and capped before anything is allocated.
-    """
-    if len(raw) > MAX_BYTES:
-        raise UntrustedInputError(f"The {what} has {len(raw)} bytes, more than the {MAX_BYTES} that are read.")
-    length = _snappy_length(raw, what)
-    if length > MAX_BYTES:
-        raise UntrustedInputError(f"The {what} would unpack to {length} bytes, more than the {MAX_BYTES} read.")
-    try:
-        data = bytes(cramjam.snappy.decompress_raw(raw))
-    except (cramjam.DecompressionError, ValueError, OverflowError) as error:
-        raise UntrustedInputError(f"The {what} is not snappy: {printable(error)}.") from None
-    if len(data) != length:
-        raise UntrustedInputError(f"The {what} states {length} bytes and holds {len(data)}.")
     return data
 
 
@@ -110,17 +86,10 @@ def printable(value: object, limit: int = 200) -> str:
     text = str(value)[: limit + 1]
     if len(text) <= limit and text.isprintable():
         return text
-    shown = "".join(character if character.isprintable() else "�" for character in text)
+    shown = "".join(
+        character if character.isprintable() else " " if character in "\r\n\t" else "�" for character in text
+    )
     return shown[:limit] + "…" if len(text) > limit else shown
-
-
-def _snappy_length(raw: bytes, what: str) -> int:
-    length = 0
-    for position, byte in enumerate(raw[:_MAX_HEADER_BYTES]):
-        length |= (byte & 0x7F) << (7 * position)
-        if byte < 0x80:
-            return length
-    raise UntrustedInputError(f"The {what} does not begin with a snappy length.")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -145,7 +114,7 @@ def _finite(text: str) -> float:
 
 def _deeper_than(value: Any, limit: int) -> bool:
     level: list[Any] = [value]
-    for _ in range(limit + 1):
+    for _ in range(limit):
         level = [child for parent in level for child in _children(parent) if isinstance(child, dict | list)]
         if not level:
             return False

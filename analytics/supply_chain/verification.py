@@ -8,6 +8,7 @@ the three, and `hold_against` adds the digest later. Policy is another room's (p
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -15,6 +16,7 @@ from importlib.metadata import version
 from typing import Any, NamedTuple
 
 from cryptography import x509
+from cryptography.utils import CryptographyDeprecationWarning
 
 from analytics.supply_chain.bundles import Document, Shape, read_documents
 from analytics.supply_chain.certificates import CertificateFacts, certificate_facts, load_certificate
@@ -137,7 +139,10 @@ def judge_document(document: Document, roots: Sequence[TrustedRoot]) -> Judgemen
     kind = PROVENANCE if document.shape is Shape.ATTESTATION else BUNDLE
     blank = Judgement(Verdict.UNSUPPORTED_NOT_A_BUNDLE, "", kind, document.sha256, document.place)
     try:
-        return _judge_document(document, roots, blank)
+        with warnings.catch_warnings():
+            # Of a certificate that a stranger made: it is judged, and whoever runs this can do nothing about it.
+            warnings.simplefilter("ignore", CryptographyDeprecationWarning)
+            return _judge_document(document, roots, blank)
     except BaseException as error:  # likewise
         return _refused(blank, refusal(error))
 
