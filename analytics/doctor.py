@@ -20,6 +20,7 @@ import duckdb
 
 from analytics.catalog import load_catalog
 from analytics.errors import PausedError, SettingsError, SourceError
+from analytics.programs import BROWSER_FIX, PRINT_FIX, find_browser, missing_print_libraries
 from analytics.settings import (
     FilesSource,
     GitHubSource,
@@ -36,7 +37,6 @@ from analytics.sources.entities import ENTITIES
 
 State = Literal["ok", "warn", "fail"]
 REACH_SECONDS = 20
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 
 
 @dataclass(frozen=True)
@@ -367,13 +367,19 @@ def _programs(settings: Settings | None) -> Iterator[Finding]:
         yield Finding("git", "ok", git)
     else:
         yield Finding("git", "fail" if wants_git else "warn", "not found", "Install git to read clones.")
-    yield _browser(shutil.which)
+    yield browser_finding(find_browser())
+    yield printing_finding(missing_print_libraries())
 
 
-def _browser(which: Callable[[str], str | None]) -> Finding:
-    found = next((path for path in map(which, BROWSERS) if path), None)
+def browser_finding(found: str | None) -> Finding:
+    """Whether charts can be drawn as pictures; a pack is made without them too."""
     if found:
-        return Finding("browser", "ok", f"{found} (optional, for charts as pictures)")
-    return Finding(
-        "browser", "warn", "no Chromium found (optional)", "Install chromium to get charts as pictures in e-mails."
-    )
+        return Finding("browser", "ok", f"{found} (optional, draws charts for print and mail)")
+    return Finding("browser", "warn", "no Chromium found (optional): printed charts give way to tables", BROWSER_FIX)
+
+
+def printing_finding(missing: list[str]) -> Finding:
+    """Whether packs can be printed; a pack is made without PDF too."""
+    if not missing:
+        return Finding("printing", "ok", "Pango and HarfBuzz (optional, for PDF)")
+    return Finding("printing", "warn", f"not found (optional): {', '.join(missing)}; packs come without PDF", PRINT_FIX)

@@ -62,5 +62,7 @@ def parse_model(model: type[M], document: YamlDocument, value: Any, at: tuple[st
 
 def _is_tag(document: YamlDocument, parent: tuple[str | int, ...], part: str | int) -> bool:
     return (
-        isinstance(part, str) and len(parent) == 2 and parent[0] == "sources" and (*parent, part) not in document.lines
+        isinstance(part, str)
+        and (parent[0] == "sources" if len(parent) == 2 else parent[:2] == ("reports", "delivery") and len(parent) == 3)
+        and (*parent, part) not in document.lines
     )

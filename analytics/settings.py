@@ -22,8 +22,9 @@ from analytics.secrets import Secret
 from analytics.yaml_lines import Location, YamlDocument, read_yaml
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
-_SECRET_KEYS = ("token", "private_key", "webhook")
+_SECRET_KEYS = ("token", "private_key", "webhook", "signing_key", "password")
 _CRON = r"^\s*[\d*/,-]+(\s+[\d*/,-]+){2}(\s+[\w*/,-]+){2}\s*$"
+_ADDRESS = r"^[^\s@<>,;]+@[^\s@<>,;]+$"
 _GITLAB_PATH = r"^[\w.-]+(/[\w.-]+)*$"
 _SOURCE_NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
 
@@ -311,12 +312,69 @@ class SupplyChainSettings(StrictModel):
     epss: Path | None = None
 
 
+class FolderDelivery(StrictModel):
+    """A folder or static site that each new pack is copied into, with the index of all packs."""
+
+    type: Literal["folder"]
+    name: str = Field(default="folder", pattern=_SOURCE_NAME)
+    path: Path
+
+
+class EmailDelivery(StrictModel):
+    """An e-mail edition over SMTP: main points and scorecard in the mail, the leadership edition as PDF beside it."""
+
+    type: Literal["email"]
+    name: str = Field(default="email", pattern=_SOURCE_NAME)
+    host: str = Field(min_length=1)
+    port: int = Field(default=587, ge=1, le=65535)
+    security: Literal["starttls", "tls", "none"] = "starttls"
+    sender: str = Field(alias="from", pattern=_ADDRESS)
+    to: list[Annotated[str, Field(pattern=_ADDRESS)]] = Field(min_length=1)
+    user: str | None = None
+    password: Secret | None = None
+
+    @model_validator(mode="after")
+    def _hides_its_password(self) -> EmailDelivery:
+        if (self.user is None) != (self.password is None):
+            raise ValueError('give user and password together, or neither; a password is written as "${SMTP_PASSWORD}"')
+        if self.password is not None and self.security == "none":
+            raise ValueError("a password must not travel without encryption; write security: starttls, or tls")
+        return self
+
+
+class WebhookDelivery(StrictModel):
+    """A Slack-compatible webhook that is told of each new pack; its address is a secret."""
+
+    type: Literal["webhook"]
+    name: str = Field(default="webhook", pattern=_SOURCE_NAME)
+    url: Secret
+    # Where readers find the packs; the message links there.
+    link: str | None = Field(default=None, pattern=r"^https?://[^\s<>|]+$")
+
+
+Delivery = Annotated[FolderDelivery | EmailDelivery | WebhookDelivery, Field(discriminator="type")]
+
+
 class ReportSettings(StrictModel):
-    """What a pack says about itself and where it goes."""
+    """What a pack says about itself, who signs it, what is printed, and where it goes."""
 
     title: str | None = None
     owner: str | None = None
-    delivery: list[dict[str, Any]] = []
+    # A private key in PEM that signs each pack; the same key gives the same bytes.
+    signing_key: Secret | None = None
+    # Sign through Sigstore's public instance where the job has an OIDC token of its own: this writes to a public log.
+    keyless: bool = False
+    # Editions that are printed as PDF; none makes packs faster.
+    printed: list[Literal["leadership", "security", "team"]] = ["leadership", "security", "team"]
+    delivery: list[Delivery] = []
+
+    @model_validator(mode="after")
+    def _delivery_names_differ(self) -> ReportSettings:
+        names = [delivery.name for delivery in self.delivery]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"two deliveries are named '{name}'; give each its own name")
+        return self
 
 
 class EngineSettings(StrictModel):
@@ -476,6 +534,7 @@ def load_settings(path: Path) -> Settings:
                 }
             ),
             "sources": [_rooted_source(source, base) for source in settings.sources],
+            "reports": _rooted_reports(settings.reports, base),
         }
     )
 
@@ -499,11 +558,33 @@ def _rooted_source(source: Source, base: Path) -> Source:
     )
 
 
+def _rooted_reports(reports: ReportSettings, base: Path) -> ReportSettings:
+    return reports.model_copy(
+        update={
+            "signing_key": reports.signing_key and reports.signing_key.rooted(base),
+            "delivery": [_rooted_delivery(delivery, base) for delivery in reports.delivery],
+        }
+    )
+
+
+def _rooted_delivery(delivery: Delivery, base: Path) -> Delivery:
+    if isinstance(delivery, FolderDelivery):
+        return delivery.model_copy(update={"path": (base / delivery.path.expanduser()).resolve()})
+    if isinstance(delivery, EmailDelivery):
+        return delivery.model_copy(update={"password": delivery.password and delivery.password.rooted(base)})
+    return delivery.model_copy(update={"url": delivery.url.rooted(base)})
+
+
 def _rooted_clone(location: str, base: Path) -> str:
     """A path becomes absolute; a URL and an scp-like address stay as they are."""
     if "://" in location or re.match(r"^[\w.-]+@[\w.-]+:", location):
         return location
     return str((base / Path(location).expanduser()).resolve())
+
+
+def _is_secret(at: Location) -> bool:
+    # A webhook's address lets anyone write who knows it.
+    return bool(at) and (at[-1] in _SECRET_KEYS or (at[0] == "reports" and at[-1] == "url"))
 
 
 def _expand(document: YamlDocument, value: Any, at: Location) -> Any:
@@ -524,7 +605,7 @@ def _expand(document: YamlDocument, value: Any, at: Location) -> Any:
 
         expanded = _VARIABLE.sub(substitute, value)
         # A secret stays a reference: it is read where it is used, and can be printed nowhere.
-        return value if at and at[-1] in _SECRET_KEYS else expanded
+        return value if _is_secret(at) else expanded
     if isinstance(value, dict):
         return {key: _expand(document, item, (*at, str(key))) for key, item in value.items()}
     if isinstance(value, list):

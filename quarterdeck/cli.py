@@ -588,15 +588,37 @@ def sample(invocation: Invocation, directory: Path, seed: int, services: int, qu
 
 @main.command("verify-pack")
 @click.argument("directory", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option(
+    "--key",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    metavar="FILE",
+    help="The public key (PEM) that must have signed it.  [default: that of the settings, if there are any]",
+)
 @everywhere
-def verify_pack(directory: Path) -> None:
+@pass_invocation
+def verify_pack(invocation: Invocation, directory: Path, key: Path | None) -> None:
     """Check that a pack is as it was made.
 
-    Looks at its manifest, the checksum of each file, and the signature.
+    Looks at its manifest, the checksum of each file, and the signature. Without a trusted key, the one that came with
+    the pack shows only that the manifest is what was signed.
     """
     from reports.manifest import verify_pack as verify
+    from reports.signing import BUNDLE_NAME, load_private_key, load_public_key
 
-    result = verify(directory)
+    # A pack is checked anywhere; where there are settings, their key and trusted roots count.
+    settings = invocation.settings() if invocation.settings_file.exists() else None
+    trusted = None
+    if key is not None:
+        trusted = load_public_key(key.read_bytes(), str(key))
+    elif settings is not None and settings.reports.signing_key is not None:
+        trusted = load_private_key(settings.reports.signing_key).public_key()
+    roots: tuple[Any, ...] = ()
+    if (directory / BUNDLE_NAME).exists():
+        # Imported here: Sigstore takes a second, which a pack without a bundle need not wait for.
+        from analytics.supply_chain.judging import trusted_roots
+
+        roots = trusted_roots(settings.supply_chain.trusted_roots if settings else [])
+    result = verify(directory, trusted, roots)
     for problem in result.problems:
         click.echo(printable(problem))
     if not result.ok:

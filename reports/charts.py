@@ -1,23 +1,20 @@
-"""Charts over time: lead time and fail rate by quarter, deployments by week, lead time by stage.
+"""Charts over quarters: lead time, fail rate, and lead time by stage.
 
-Each gives None rather than an empty figure. Source: reports.md section 1, items 5, 7 and 9.
+Each gives None rather than an empty figure. Source: reports.md section 1, items 5 and 9.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
 from typing import Any
 
 import plotly.graph_objects as go
 
-from analytics.statistics import MIN_N_MEDIAN, process_limits
+from analytics.statistics import MIN_N_MEDIAN
 from reports.chart_parts import (
     BLUE,
-    GREY,
     LIGHT_BLUE,
-    ORANGE,
     PLUM,
     TEAL,
     Chart,
@@ -29,7 +26,7 @@ from reports.chart_parts import (
     quarters_axis,
 )
 from reports.evidence import STAGES, Quantile
-from reports.formats import duration, number, percent, quantity, short_day, show
+from reports.formats import duration, number, percent, quantity, show
 from reports.published import Definition, MetricValue
 
 
@@ -239,108 +236,6 @@ def rate_chart(
         plain(figure),
         DataTable(("Quarter", "Failed", "Deployments", "Rate", "95 % interval"), table),
     )
-
-
-def weekly_chart(key: str, weeks: Sequence[tuple[date, int]], whose: str) -> Chart | None:
-    """Deployments per full ISO week with natural process limits; None with fewer weeks than limits need."""
-    counts = [count for _, count in weeks]
-    limits = process_limits(counts, smallest=0)
-    if limits is None:
-        return None
-    outside = [(monday, count) for monday, count in weeks if not limits.low <= count <= limits.high]
-    inside = [(monday, count) for monday, count in weeks if limits.low <= count <= limits.high]
-
-    def hover(points: Sequence[tuple[date, int]]) -> list[str]:
-        return [f"week of {short_day(monday)}<br>{number(count)} deployments" for monday, count in points]
-
-    def level(y: float, dash: str, color: str) -> dict[str, Any]:
-        return {
-            "type": "line",
-            "xref": "paper",
-            "x0": 0,
-            "x1": 1,
-            "y0": y,
-            "y1": y,
-            "layer": "below",
-            "line": {"color": color, "width": 1.5, "dash": dash},
-        }
-
-    figure = go.Figure(
-        data=[
-            go.Scatter(
-                x=[monday.isoformat() for monday, _ in weeks],
-                y=counts,
-                mode="lines",
-                line={"color": BLUE, "width": 1.5},
-                hoverinfo="skip",
-                showlegend=False,
-                name="deployments",
-            ),
-            go.Scatter(
-                x=[monday.isoformat() for monday, _ in inside],
-                y=[count for _, count in inside],
-                mode="markers",
-                marker={"color": BLUE, "size": 6},
-                text=hover(inside),
-                hoverinfo="text",
-                name="within the limits",
-            ),
-            go.Scatter(
-                x=[monday.isoformat() for monday, _ in outside],
-                y=[count for _, count in outside],
-                mode="markers",
-                marker={"color": ORANGE, "size": 11, "symbol": "diamond", "line": {"color": GREY, "width": 1}},
-                text=hover(outside),
-                hoverinfo="text",
-                name="outside: look for a cause",
-            ),
-        ],
-        layout=layout_of(
-            xaxis=axis(type="date", showgrid=False, tickformat="%-d %b<br>%Y"),
-            yaxis=axis(range=[0, max([*counts, limits.high]) * 1.08], title={"text": "deployments a week"}),
-            shapes=[
-                level(limits.centre, "solid", GREY),
-                level(limits.high, "dash", "#7A7A7A"),
-                *([level(limits.low, "dash", "#7A7A7A")] if limits.low > 0 else []),
-            ],
-            showlegend=bool(outside),
-        ),
-    )
-    weeks_outside = (
-        f"{number(len(outside))} of {number(len(weeks))} weeks lie outside the limits"
-        if outside
-        else f"all {number(len(weeks))} weeks lie within the limits"
-    )
-    return Chart(
-        key,
-        "Deployments week by week",
-        f"{whose}: on average {number(limits.centre, 1)} deployments a week; {weeks_outside}.",
-        f"Solid line: mean of {number(limits.centre, 1)} a week. Dashed lines: natural process limits "
-        f"({number(limits.low, 1)} to {number(limits.high, 1)}), between which weeks vary without a particular cause. "
-        f"Here {weeks_outside}. Full ISO weeks only.",
-        plain(figure),
-        DataTable(
-            ("Week of", "Deployments", "Against the limits"),
-            [
-                (
-                    short_day(monday),
-                    number(count),
-                    "within" if limits.low <= count <= limits.high else "above" if count > limits.high else "below",
-                )
-                for monday, count in weeks
-            ],
-        ),
-    )
-
-
-def full_weeks(by_day: Mapping[date, int], first: date, end: date) -> list[tuple[date, int]]:
-    """Events of every full ISO week inside ``[first, end)``, by its Monday; a week without an event counts 0."""
-    monday = first + timedelta(days=-first.weekday() % 7)
-    weeks = []
-    while monday + timedelta(days=7) <= end:
-        weeks.append((monday, sum(by_day.get(monday + timedelta(days=offset), 0) for offset in range(7))))
-        monday += timedelta(days=7)
-    return weeks
 
 
 def stages_chart(

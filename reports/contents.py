@@ -20,13 +20,16 @@ from reports.evidence import (
     SlowChange,
     read_deployments_by_day,
     read_failed_deployments,
+    read_incidents_by_day,
     read_kinds,
     read_lead_lower_quartiles,
     read_open_incidents,
     read_pipelines,
     read_slowest_changes,
     read_stages,
+    read_weekly_lead,
 )
+from reports.provenance import Provenance, read_provenance
 from reports.published import (
     Definition,
     MetricValue,
@@ -40,6 +43,7 @@ from reports.published import (
     read_snapshot,
     read_values,
 )
+from reports.restated import Restatement, read_restatements
 from reports.scorecard import LEADING, Periods
 
 QUARTERS_SHOWN = 8
@@ -64,6 +68,8 @@ class Contents:
     lower_quartiles: Mapping[tuple[str | None, str], Quantile]
     stages: Mapping[tuple[str, str], Quantile]
     deployments_by_day: Mapping[date, int]
+    incidents_by_day: Mapping[date, int]
+    weekly_lead: Mapping[date, Quantile]
     weeks_from: date
     weeks_end: date
     kinds: Mapping[str, Mapping[str, int]]
@@ -71,6 +77,8 @@ class Contents:
     failed: Sequence[FailedDeployment]
     open_incidents: Sequence[OpenIncident]
     pipelines: Sequence[Pipeline]
+    provenance: Provenance
+    restatements: Sequence[Restatement]
 
     @property
     def definitions_version(self) -> str:
@@ -85,6 +93,15 @@ class Contents:
     def organization(self) -> tuple[str, str]:
         """Scope and name of the organisation's values."""
         return "organization", self.settings.organization
+
+    @property
+    def teams(self) -> Mapping[str, list[str]]:
+        """Services by team, in the catalog's order; services without a team belong to none."""
+        teams: dict[str, list[str]] = defaultdict(list)
+        for service in self.services:
+            if service.team:
+                teams[service.team].append(service.service)
+        return dict(sorted(teams.items()))
 
     def failed_of(self) -> Mapping[str, list[FailedDeployment]]:
         """Failed deployments by service."""
@@ -135,6 +152,8 @@ def read_contents(settings: Settings, quarter: Quarter) -> Contents:
             lower_quartiles=read_lead_lower_quartiles(con, periods.shown),
             stages=read_stages(con, (periods.last_year, periods.last_quarter, periods.quarter)),
             deployments_by_day=by_day,
+            incidents_by_day=read_incidents_by_day(con, year_start, weeks_end),
+            weekly_lead=read_weekly_lead(con, year_start, weeks_end),
             # Weeks before the first known deployment are not known to be empty.
             weeks_from=max(year_start, min(by_day, default=year_start)),
             weeks_end=weeks_end,
@@ -143,4 +162,6 @@ def read_contents(settings: Settings, quarter: Quarter) -> Contents:
             failed=read_failed_deployments(con, first, end),
             open_incidents=read_open_incidents(con, end),
             pipelines=read_pipelines(con, first, end),
+            provenance=read_provenance(con, periods.shown, first, end, weeks_end, settings.calendar.zone),
+            restatements=read_restatements(con, periods.quarter, first, settings.calendar.zone),
         )

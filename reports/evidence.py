@@ -155,6 +155,28 @@ def read_deployments_by_day(con: duckdb.DuckDBPyConnection, first: date, end: da
     return {row["day"]: row["deployments"] for row in found}
 
 
+def read_incidents_by_day(con: duckdb.DuckDBPyConnection, first: date, end: date) -> dict[date, int]:
+    """Incidents of all services per local day on which they were opened, in ``[first, end)``."""
+    found = rows(
+        con,
+        "SELECT opened_day, count(*) AS incidents FROM service_incidents "
+        "WHERE opened_day >= ? AND opened_day < ? GROUP BY opened_day",
+        (first, end),
+    )
+    return {row["opened_day"]: row["incidents"] for row in found}
+
+
+def read_weekly_lead(con: duckdb.DuckDBPyConnection, first: date, end: date) -> dict[date, Quantile]:
+    """Median change lead time of every ISO week inside ``[first, end)``, by its Monday, over all services."""
+    found = rows(
+        con,
+        f"SELECT date_trunc('week', day)::DATE AS monday, median(lead_us) / {_HOUR_US}.0e0 AS hours, count(*) AS n "
+        f"FROM change_lead WHERE {_COUNTED_LEAD} AND day >= ? AND day < ? GROUP BY 1",
+        (first, end),
+    )
+    return {row["monday"]: Quantile(row["hours"], row["n"]) for row in found}
+
+
 def read_kinds(con: duckdb.DuckDBPyConnection, first: date, end: date) -> dict[str, dict[str, int]]:
     """Successful production deployments per service and kind."""
     kinds: dict[str, dict[str, int]] = defaultdict(dict)

@@ -104,13 +104,13 @@ def _unchanged(
     first = unchanged[0]
     earlier = show(before[0], definitions[first.metric])
     against = f", against {earlier.sentence} in {periods.last_quarter}" if earlier.state == "value" else ""
-    others = [_lowered(row.title) for row in unchanged[1:5]]
+    others = [lowered(row.title) for row in unchanged[1:5]]
     if len(unchanged) > 5:
         others.append(f"{number(len(unchanged) - 5)} more")
-    rest = f" The same holds for {_listed(others)}" if others else ""
+    rest = f" The same holds for {listed(others)}" if others else ""
     return Point(
         "No clear change",
-        f"in {_lowered(first.title)}: {_what(first)}{first.shown.sentence}{against}; "
+        f"in {lowered(first.title)}: {_what(first)}{first.shown.sentence}{against}; "
         + (f"a difference like this can come by chance.{rest}." if rest else "this can come by chance."),
     )
 
@@ -119,13 +119,13 @@ def _open(open_failures: int, incidents: Sequence[OpenIncident]) -> Point | None
     parts = []
     if open_failures:
         parts.append(
-            f"{_counted(open_failures, 'failed deployment')} of the quarter had not recovered at the cut-off and "
+            f"{counted(open_failures, 'failed deployment')} of the quarter had not recovered at the cut-off and "
             f"{'is' if open_failures == 1 else 'are'} counted as open, not left out"
         )
     if incidents:
         oldest = incidents[0].opened_at
         parts.append(
-            f"{_counted(len(incidents), 'incident')} had no end, the oldest opened on {oldest.day}\u00a0{oldest:%B %Y}"
+            f"{counted(len(incidents), 'incident')} had no end, the oldest opened on {oldest.day}\u00a0{oldest:%B %Y}"
         )
     return Point("Still open:", "; ".join(parts) + ".") if parts else None
 
@@ -139,9 +139,9 @@ def _targets(rows: Sequence[ScorecardRow]) -> Point | None:
     )
     parts = []
     for word, sentence in words:
-        titles = [_lowered(row.title) for row in rows if row.target_word == word]
+        titles = [lowered(row.title) for row in rows if row.target_word == word]
         if titles:
-            parts.append(sentence.format(_listed(titles)))
+            parts.append(sentence.format(listed(titles)))
     return Point("Targets", f"are {'; '.join(parts)}.") if parts else None
 
 
@@ -163,7 +163,7 @@ def _care(rows: Sequence[ScorecardRow], quality: DataQuality) -> Point | None:
     if linked and linked.of and linked.covered / linked.of < LINKED_ENOUGH:
         parts.append(f"only {number(linked.covered)} of {number(linked.of)} incidents could be linked to a deployment")
     if incomplete:
-        parts.append(f"{_counted(incomplete, 'feed')} {'is' if incomplete == 1 else 'are'} incomplete")
+        parts.append(f"{counted(incomplete, 'feed')} {'is' if incomplete == 1 else 'are'} incomplete")
     if refused:
         worst = max(refused, key=lambda item: (item.quarantined / (item.items + item.quarantined), item.entity))
         things = worst.entity.replace("_", " ")
@@ -174,7 +174,7 @@ def _care(rows: Sequence[ScorecardRow], quality: DataQuality) -> Point | None:
     if missing:
         first = missing[0]
         others = f", nor have {number(len(missing) - 1)} other measures" if len(missing) > 1 else ""
-        parts.append(f"{_lowered(first.title)} has no value ({first.shown.main}){others}")
+        parts.append(f"{lowered(first.title)} has no value ({first.shown.main}){others}")
     return Point("Read with care:", "; ".join(parts[:2]) + ".") if parts else None
 
 
@@ -182,14 +182,16 @@ def _what(row: ScorecardRow) -> str:
     return f"a {row.statistic} of " if row.statistic else ""
 
 
-def _counted(count: int, thing: str) -> str:
+def counted(count: int, thing: str) -> str:
+    """`1 incident`, `2 incidents`."""
     return f"{number(count)} {thing}{'' if count == 1 else 's'}"
 
 
-def _listed(words: Sequence[str]) -> str:
+def listed(words: Sequence[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
     return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]])) if words else ""
 
 
-def _lowered(title: str) -> str:
+def lowered(title: str) -> str:
     """A title inside a sentence; an abbreviation keeps its capitals."""
     return title if title[:2].isupper() else title[:1].lower() + title[1:]

@@ -11,12 +11,16 @@ import json
 import os
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from analytics.errors import PackError
+from reports.signing import SIGNATURE_FILES, PublicKey, verify_signature
+
+if TYPE_CHECKING:
+    from analytics.supply_chain.trusted_roots import TrustedRoot
 
 MANIFEST_NAME = "manifest.json"
 FORMAT = "quarterdeck-pack/1"
@@ -52,7 +56,7 @@ def write_manifest(folder: Path, about: Mapping[str, str | int]) -> str:
     """Write `manifest.json` over everything in a folder and return the pack's id; `about` says what the pack is."""
     files = []
     for path in sorted(_walk(folder, [])):
-        if path == MANIFEST_NAME:
+        if path == MANIFEST_NAME or path in SIGNATURE_FILES:
             continue
         digest, size = _hash(folder / path)
         files.append({"path": path, "sha256": digest, "bytes": size})
@@ -91,23 +95,25 @@ def read_manifest(folder: Path) -> tuple[dict[str, Any], str]:
     return document, hashlib.sha256(content).hexdigest()
 
 
-def verify_pack(folder: Path) -> VerifyResult:
-    """Compare a pack with its manifest: every missing, changed, added or unsafe file is one problem that names it.
+def verify_pack(folder: Path, trusted: PublicKey | None = None, roots: Sequence[TrustedRoot] = ()) -> VerifyResult:
+    """Compare a pack with its manifest, and the manifest with its signature: each problem names the file.
 
-    Raises PackError when there is no readable manifest to compare with.
+    With a trusted key the pack must be signed by it. Raises PackError when there is no readable manifest.
     """
     document, pack_id = read_manifest(folder)
     problems: list[str] = []
     listed = _listed_files(document.get("files"), problems)
-    found = set(_walk(folder, problems)) - {MANIFEST_NAME}
+    found = set(_walk(folder, problems)) - {MANIFEST_NAME} - SIGNATURE_FILES
     for path in sorted(listed):
         problem = f"{_plain(path)}: missing" if path not in found else _compare(folder / path, path, listed[path])
         if problem:
             problems.append(problem)
     problems += [f"{_plain(path)}: not in the manifest" for path in sorted(found - set(listed))]
+    signature = verify_signature(folder, pack_id, trusted, roots)
+    problems += [_plain(problem) for problem in signature.problems]
     if len(problems) > MAX_PROBLEMS:
         problems = [*problems[:MAX_PROBLEMS], f"and {len(problems) - MAX_PROBLEMS} more problems"]
-    return VerifyResult(not problems, tuple(problems), pack_id, files=len(listed))
+    return VerifyResult(not problems, tuple(problems), pack_id, len(listed), _plain(signature.words))
 
 
 def _listed_files(value: Any, problems: list[str]) -> dict[str, ListedFile]:
@@ -149,7 +155,7 @@ def _is_safe(path: str) -> bool:
         and path.isprintable()
         and not set('\\:*?"<>|') & set(path)
         and all(part not in ("", ".", "..") for part in parts)
-        and path != MANIFEST_NAME
+        and path not in (MANIFEST_NAME, *SIGNATURE_FILES)
     )
 
 

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import re
+import logging
 import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from analytics.errors import PackError
 from analytics.periods import Quarter
@@ -23,9 +24,15 @@ from analytics.progress import report
 from analytics.settings import Settings
 from reports.annex import annex_files
 from reports.contents import Contents, read_contents
+from reports.editions import expected_missing, mail_texts, make_editions, printed_notes, printed_texts
 from reports.formats import moment
-from reports.manifest import read_manifest, verify_pack, write_manifest
-from reports.pages import Pages, stamp
+from reports.manifest import MANIFEST_NAME, read_manifest, verify_pack, write_manifest
+from reports.pages import Pages
+from reports.rendering import stamp
+from reports.shelf import folder_name, newest_revision, write_shelf
+from reports.signing import BUNDLE_NAME, PrivateKey, key_id, keyless_bundle, load_private_key, signature_files
+
+LOG = logging.getLogger("analytics.pack")
 
 _STATIC = Path(__file__).parent / "static"
 _MAX_RACES = 20
@@ -44,28 +51,42 @@ class PackResult:
 def make_pack(settings: Settings, quarter: Quarter) -> PackResult:
     """Make the pack of a quarter from the published database.
 
-    Raises PackError when the quarter was not measured or the database is missing or of another version.
+    Raises PackError when the quarter was not measured, the database is missing or of another version, or the signing
+    key cannot be used. What only print and mail need may be missing: the pack says so.
     """
+    key = load_private_key(settings.reports.signing_key) if settings.reports.signing_key else None
     contents = read_contents(settings, quarter)
     report("pack", f"read {quarter}: {len(contents.services)} services")
-    texts: dict[str, str] = {}
-    for path, text in Pages(contents).render():
-        texts[path] = text
+    pages = Pages(contents)
+    texts = dict(pages.render())
     report("pack", "rendered pages", len(texts), len(texts))
-    for name, text in annex_files(contents.all_values, str(quarter), list(contents.definitions.values())).items():
-        texts[f"annex/{name}"] = text
-    assets = _assets()
-    content_id = _content_id(texts, assets)
+    fixed = {**_assets(), **{f"annex/{name}": content for name, content in annex_files(contents).items()}}
+    signer = key_id(key.public_key()) if key else "keyless" if settings.reports.keyless else "none"
+    rendered = {**texts, **printed_texts(pages, {}), **mail_texts(pages, [])}
+
+    def content_id(missing: Sequence[str]) -> str:
+        return _content_id(rendered, fixed, [f"signed by {signer}", *sorted(missing)])
+
+    expected = content_id(expected_missing(settings.reports.printed))
     for _ in range(_MAX_RACES):
         newest = newest_revision(settings.packs_dir, quarter)
-        kept = _keep(settings.packs_dir, quarter, newest, content_id)
+        kept = _keep(settings.packs_dir, quarter, newest, expected)
         if kept:
-            report("pack", f"unchanged, kept {kept.path.name}")
-            return kept
-        made = _publish(contents, quarter, newest + 1, texts, assets, content_id)
-        if made:
-            report("pack", f"published {made.path.name}")
-            return made
+            return _kept(settings, kept)
+        values = _stamps(contents, folder_name(quarter, newest + 1), newest + 1)
+        made = make_editions(pages, values)
+        actual = content_id(made.missing)
+        if actual != expected:
+            # A browser that was found and then failed: what it left out may be what the newest pack lacks too.
+            kept = _keep(settings.packs_dir, quarter, newest, actual)
+            if kept:
+                return _kept(settings, kept)
+        parts = PackParts(texts, {**fixed, **made.files}, tuple(made.missing), actual, values)
+        published = _publish(contents, quarter, newest + 1, parts, key)
+        if published:
+            report("pack", f"published {published.path.name}")
+            write_shelf(settings)
+            return published
     raise PackError(
         f"another process publishes packs of {quarter} at the same time",
         where=str(settings.packs_dir),
@@ -73,18 +94,21 @@ def make_pack(settings: Settings, quarter: Quarter) -> PackResult:
     )
 
 
-def folder_name(quarter: Quarter, revision: int) -> str:
-    """`2026-Q3`, and `2026-Q3.r1` for its first correction."""
-    return f"{quarter}.r{revision}" if revision else str(quarter)
+def _kept(settings: Settings, kept: PackResult) -> PackResult:
+    report("pack", f"unchanged, kept {kept.path.name}")
+    write_shelf(settings)
+    return kept
 
 
-def newest_revision(packs_dir: Path, quarter: Quarter) -> int:
-    """The highest revision that exists, -1 when there is none."""
-    pattern = re.compile(rf"{re.escape(str(quarter))}(?:\.r([1-9]\d{{0,5}}))?")
-    if not packs_dir.is_dir():
-        return -1
-    matches = [pattern.fullmatch(entry.name) for entry in packs_dir.iterdir()]
-    return max((int(match[1] or 0) for match in matches if match), default=-1)
+@dataclass(frozen=True)
+class PackParts:
+    """Everything that goes into a pack's folder before its manifest; pages hold their markers still."""
+
+    texts: Mapping[str, str]
+    files: Mapping[str, bytes]
+    missing: tuple[str, ...]
+    content_id: str
+    values: Mapping[str, str]
 
 
 def _assets() -> dict[str, bytes]:
@@ -95,12 +119,17 @@ def _assets() -> dict[str, bytes]:
     }
 
 
-def _content_id(texts: Mapping[str, str], assets: Mapping[str, bytes]) -> str:
-    """A hash over everything but cut-off, snapshot, code version and revision, which are still markers here."""
+def _content_id(texts: Mapping[str, str], files: Mapping[str, bytes], facts: Sequence[str]) -> str:
+    """A hash over everything but cut-off, snapshot, code version and revision, which are still markers here.
+
+    Pictures and PDF are left out: they follow from the texts, and `facts` say whether they could be made.
+    """
     digest = hashlib.sha256()
-    for path, content in sorted({**{p: t.encode() for p, t in texts.items()}, **assets}.items()):
+    for path, content in sorted({**{p: t.encode() for p, t in texts.items()}, **files}.items()):
         digest.update(f"{path}\0{len(content)}\0".encode())
         digest.update(content)
+    for fact in facts:
+        digest.update(f"{fact}\0".encode())
     return digest.hexdigest()
 
 
@@ -119,37 +148,34 @@ def _keep(packs_dir: Path, quarter: Quarter, revision: int, content_id: str) -> 
 
 
 def _publish(
-    contents: Contents,
-    quarter: Quarter,
-    revision: int,
-    texts: Mapping[str, str],
-    assets: Mapping[str, bytes],
-    content_id: str,
+    contents: Contents, quarter: Quarter, revision: int, parts: PackParts, key: PrivateKey | None
 ) -> PackResult | None:
     """Write everything to a private folder and rename it into place; None when the name was taken meanwhile."""
     settings = contents.settings
     name = folder_name(quarter, revision)
-    values = _stamps(contents, name, revision)
+    notes = printed_notes(list(parts.files), parts.missing, settings.reports.printed)
     work = settings.temp_dir / f"pack-{uuid.uuid4().hex}"
+    about: dict[str, Any] = {
+        "organization": settings.organization,
+        "quarter": str(quarter),
+        "revision": revision,
+        "content_id": parts.content_id,
+        "snapshot_id": contents.snapshot.get("snapshot_id", ""),
+        "code_version": contents.snapshot.get("code_version", ""),
+        "definitions_version": contents.definitions_version,
+        "cut_off": contents.snapshot.get("cut_off", ""),
+        "time_zone": settings.time_zone,
+        "missing": list(parts.missing),
+    }
     try:
-        for path, text in texts.items():
-            _write(work / path, (stamp(text, values) if path.endswith(".html") else text).encode())
-        for path, content in assets.items():
+        for path, text in parts.texts.items():
+            note = notes.get(path, notes[""])
+            whole = stamp(text, {**parts.values, "printed_note": note}) if path.endswith(".html") else text
+            _write(work / path, whole.encode())
+        for path, content in parts.files.items():
             _write(work / path, content)
-        pack_id = write_manifest(
-            work,
-            {
-                "organization": settings.organization,
-                "quarter": str(quarter),
-                "revision": revision,
-                "content_id": content_id,
-                "snapshot_id": contents.snapshot.get("snapshot_id", ""),
-                "code_version": contents.snapshot.get("code_version", ""),
-                "definitions_version": contents.definitions_version,
-                "cut_off": contents.snapshot.get("cut_off", ""),
-                "time_zone": settings.time_zone,
-            },
-        )
+        pack_id = write_manifest(work, about)
+        _sign(settings, work, {**about, "pack": name}, key)
         settings.packs_dir.mkdir(parents=True, exist_ok=True)
         target = settings.packs_dir / name
         if target.exists():
@@ -165,6 +191,20 @@ def _publish(
         shutil.rmtree(work, ignore_errors=True)
 
 
+def _sign(settings: Settings, work: Path, about: Mapping[str, Any], key: PrivateKey | None) -> None:
+    """Lay the signatures that the settings ask for beside the manifest."""
+    manifest = (work / MANIFEST_NAME).read_bytes()
+    if key is not None:
+        for name, content in signature_files(manifest, about, key).items():
+            _write(work / name, content)
+    if settings.reports.keyless:
+        bundle = keyless_bundle(manifest, about)
+        if bundle is None:
+            LOG.warning("reports.keyless is set, but this job has no OIDC token: the pack has no keyless signature")
+        else:
+            _write(work / BUNDLE_NAME, bundle)
+
+
 def _stamps(contents: Contents, name: str, revision: int) -> dict[str, str]:
     """What differs between two runs over the same data."""
     earlier = folder_name(Quarter.parse(contents.periods.quarter), revision - 1)
@@ -175,6 +215,7 @@ def _stamps(contents: Contents, name: str, revision: int) -> dict[str, str]:
         "code_version": contents.snapshot.get("code_version", "not recorded"),
         "pack_name": name,
         "revision_note": f" · revision {revision}, replaces {earlier}" if revision else "",
+        "printed_note": "",
     }
 
 

@@ -1,57 +1,47 @@
-"""The pages of a pack: each template with its rows and charts, autoescaped, without a clock or a random id.
+"""The pages of a pack: which rows and charts stand on each, for the three editions and the lists behind them.
 
-What changes from run to run although the data did not (cut-off, snapshot, code version, revision) is written as a
-marker, so that two packs can be compared without it; `stamp` puts the values in.
+The overview is the leadership edition, `security.html` that of security, and each team has its own page: one set of
+components in another order. Source: reports.md section 1, items 1 to 19, 21, 26 and 27.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
-from pathlib import Path
+from functools import cached_property
 from typing import Any
-
-import jinja2
-from markupsafe import Markup
 
 from analytics.statistics import MIN_N_MEDIAN
 from reports import formats
-from reports.annex import DICTIONARY
+from reports.annex import ANNEX_FILES, DICTIONARY
 from reports.chart_parts import Chart
-from reports.charts import LeadQuarter, full_weeks, lead_time_chart, rate_chart, stages_chart, weekly_chart
+from reports.charts import LeadQuarter, lead_time_chart, rate_chart, stages_chart
 from reports.comparison_charts import FunnelPoint, funnel_chart, pipelines_chart, place_in_funnel
 from reports.contents import Contents
 from reports.coverage import QUARANTINE_SHOWN
+from reports.decisions import Decision, choose_decisions, security_points, team_points
 from reports.evidence import ORGANIZATION, slowest_overall
-from reports.links import page_names, safe_url
-from reports.main_points import choose_main_points
+from reports.findings_data import evidence_words, findings_script
+from reports.main_points import Point, choose_main_points
+from reports.provenance import FindingRow
+from reports.provenance_charts import coverage_chart
 from reports.published import ServiceEntry
-from reports.scorecard import Scorecard, make_scorecard, measure_order
-from reports.tables import printable
+from reports.rendering import Rendering, day_before
+from reports.restated import RESTATED_SHOWN, Restatement
+from reports.scorecard import Scorecard, make_scorecard
+from reports.weekly_charts import full_weeks, incidents_chart, lead_weeks_chart, weekly_chart
 
 SERVICES_PER_PAGE = 100
+FINDINGS_PER_PAGE = 50
+FINDINGS_SHOWN = 15
+FINDINGS_OF_A_SERVICE = 10
 FAILED_SHOWN = 50
 FAILED_SHOWN_PER_SERVICE = 25
 INCIDENTS_SHOWN = 50
 PIPELINES_SHOWN = 30
 SLOWEST_SHOWN = 10
-LONGEST_TEXT = 200
 
 PIPELINE_METRICS = ("pipeline_", "queue_", "runner_")
-VOLATILE = ("cut_off", "snapshot_id", "code_version", "pack_name", "revision_note")
-
-_HERE = Path(__file__).parent
-# Private-use characters around a marker: no name in a feed looks like one by chance.
-_MARKERS = {name: f"\ue0f0{name}\ue0f1" for name in VOLATILE}
-
-
-def stamp(text: str, values: Mapping[str, str]) -> str:
-    """Put the values of this run into a rendered page; they are escaped here."""
-    for name, marker in _MARKERS.items():
-        if marker in text:
-            text = text.replace(marker, str(Markup.escape(values[name])))
-    return text
 
 
 @dataclass(frozen=True)
@@ -66,76 +56,187 @@ class ServiceLine:
     position: str
 
 
+@dataclass(frozen=True)
+class RestatedLine:
+    """A restatement in words."""
+
+    row: Restatement
+    title: str
+    before: str
+    after: str
+
+
+@dataclass(frozen=True)
+class Edition:
+    """One audience's pages: what its screen and its print have in common."""
+
+    path: str
+    title: str
+    template: str
+    context: Mapping[str, Any]
+    charts: Sequence[Chart]
+
+
 class Pages:
     """Renders every page of one pack."""
 
     def __init__(self, contents: Contents) -> None:
         self.contents = contents
-        self.page_of = page_names(service.service for service in contents.services)
-        self.environment = _environment(contents)
+        self.rendering = Rendering(contents)
+        self.page_of = self.rendering.page_of
 
     def render(self) -> Iterator[tuple[str, str]]:
-        """Every page as path and text, markers still in it."""
+        """Every page, and the script with the findings, as path and text, markers still in it."""
         contents = self.contents
-        card = self.scorecard(*contents.organization)
-        yield self._page("index.html", "Overview", card=card, **self.overview(card))
+        page = self.rendering.page
+        for edition in self.editions:
+            yield page(edition.path, edition.title, edition.template, charts=edition.charts, **edition.context)
+        yield from self._findings()
+        yield page("teams.html", "Teams", teams=self._team_lines())
         yield from self._services()
-        yield self._page("pipelines.html", "Pipelines", **self._pipelines(card))
-        yield self._page("outliers.html", "Outliers", **self._outliers())
-        yield self._page("quality.html", "Data quality", quality=contents.quality, quarantine_shown=QUARANTINE_SHOWN)
-        yield self._page("definitions.html", "Definitions", dictionary=DICTIONARY)
-        yield self._page("benchmarks.html", "Appendix: benchmarks")
+        yield page("pipelines.html", "Pipelines", **self._pipelines())
+        yield page("outliers.html", "Outliers", **self._outliers())
+        yield page("changes.html", "Restatements and changes", **self._changes())
+        yield page("quality.html", "Data quality", quality=contents.quality, quarantine_shown=QUARANTINE_SHOWN)
+        yield page("definitions.html", "Definitions", dictionary=DICTIONARY, annex_files=ANNEX_FILES)
+        yield page("benchmarks.html", "Appendix: benchmarks")
         yield from self._service_pages()
 
-    def _page(self, path: str, title: str, template: str | None = None, **context: Any) -> tuple[str, str]:
-        text = self.environment.get_template(template or path).render(
-            root="../" if "/" in path else "", path=path, page_title=title, **context
-        )
-        return path, text
+    # --- editions ----------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def editions(self) -> list[Edition]:
+        """Leadership, security, and one for each team."""
+        return [self.leadership, self._security(), *(self._team(team) for team in self.contents.teams)]
+
+    @cached_property
+    def card(self) -> Scorecard:
+        """The organisation's scorecard."""
+        return self.scorecard(*self.contents.organization)
 
     def scorecard(self, scope: str, name: str) -> Scorecard:
-        """The scorecard of the organisation or of one service."""
+        """The scorecard of the organisation, a team or a service."""
         contents = self.contents
         return make_scorecard(
             contents.values, contents.definitions, scope, name, contents.periods, contents.settings.targets
         )
 
-    def overview(self, card: Scorecard) -> dict[str, Any]:
-        """Main points and charts of the first page."""
+    @cached_property
+    def points(self) -> list[Point]:
+        """The main points of the organisation."""
         contents = self.contents
-        weeks = full_weeks(contents.deployments_by_day, contents.weeks_from, contents.weeks_end)
+        return choose_main_points(
+            self.card.leading,
+            contents.values,
+            contents.definitions,
+            contents.organization,
+            contents.periods,
+            contents.quality,
+            sum(1 for failed in contents.failed if failed.recovery_open),
+            contents.open_incidents,
+        )
+
+    @cached_property
+    def decisions(self) -> list[Decision]:
+        """What leadership is asked."""
+        contents = self.contents
+        next_quarter = contents.settings.calendar.quarter_of_day(contents.end_day)
+        return choose_decisions(
+            self.card.leading,
+            contents.provenance,
+            list(self._placed.values()),
+            contents.pipelines,
+            day_before(contents.settings.calendar.days(next_quarter)[1]),
+        )
+
+    @cached_property
+    def leadership(self) -> Edition:
+        """Main points, decisions, scorecard and the charts of the organisation."""
+        contents = self.contents
+        weeks_from, weeks_end = contents.weeks_from, contents.weeks_end
         quarters = (
             (contents.periods.last_year, contents.periods.last_year),
             (contents.periods.last_quarter, contents.periods.last_quarter),
             (contents.periods.quarter, contents.periods.quarter),
         )
-        return {
-            "points": choose_main_points(
-                card.leading,
-                contents.values,
-                contents.definitions,
-                contents.organization,
-                contents.periods,
-                contents.quality,
-                sum(1 for failed in contents.failed if failed.recovery_open),
-                contents.open_incidents,
-            ),
-            "charts": _drawn(
-                *self._time_charts(contents.organization, ORGANIZATION),
-                weekly_chart("weeks", weeks, contents.settings.organization),
-                stages_chart("stages", contents.stages, quarters),
-            ),
-        }
+        whose = contents.settings.organization
+        charts = _drawn(
+            *self._time_charts(contents.organization, ORGANIZATION),
+            stages_chart("stages", contents.stages, quarters),
+            weekly_chart("weeks", full_weeks(contents.deployments_by_day, weeks_from, weeks_end), whose),
+            lead_weeks_chart("lead-weeks", contents.weekly_lead, weeks_from, weeks_end, whose),
+            incidents_chart("incident-weeks", full_weeks(contents.incidents_by_day, weeks_from, weeks_end), whose),
+        )
+        return Edition(
+            "index.html",
+            "Overview",
+            "index.html",
+            {"card": self.card, "points": self.points, "decisions": self.decisions},
+            charts,
+        )
 
-    def _time_charts(self, scope: tuple[str, str], service: str | None) -> list[Chart | None]:
-        """Lead time and change fail rate over the quarters shown."""
+    def _security(self) -> Edition:
+        contents = self.contents
+        provenance = contents.provenance
+        open_ones = provenance.of_state("open")
+        metrics = ("policy_compliance_rate", "gate_false_positive_rate", "signature_", "provenance_", "sbom_")
+        return Edition(
+            "security.html",
+            "Security",
+            "security.html",
+            {
+                "provenance": provenance,
+                "points": security_points(provenance, contents.periods.quarter),
+                "rows": [row for row in self.card.leading if row.metric.startswith(metrics)],
+                "worst": self._finding_lines(open_ones[:FINDINGS_SHOWN]),
+                "open_total": len(open_ones),
+                "covered": provenance.covered_in(contents.periods.quarter),
+            },
+            _drawn(
+                coverage_chart("coverage", provenance.coverage, contents.periods.shown, contents.settings.organization)
+            ),
+        )
+
+    def _team(self, team: str) -> Edition:
+        contents = self.contents
+        services = contents.teams[team]
+        card = self.scorecard("team", team)
+        findings = contents.provenance.of_services(services)
+        still_open = [one for one in findings if one.state == "open"]
+        failed = [one for one in contents.failed if one.service in services]
+        incidents = [one for one in contents.open_incidents if one.service in services]
+        slowest = slowest_overall({name: contents.slowest.get(name, []) for name in services}, SLOWEST_SHOWN)
+        return Edition(
+            f"teams/{self.rendering.team_page_of[team]}",
+            team,
+            "team.html",
+            {
+                "team": team,
+                "card": card,
+                "points": team_points(card.leading, findings, len(incidents)),
+                "lines": [self._service_line(one) for one in contents.services if one.team == team],
+                "failed": failed[:FAILED_SHOWN_PER_SERVICE],
+                "failed_total": len(failed),
+                "incidents": incidents[:INCIDENTS_SHOWN],
+                "incidents_total": len(incidents),
+                "slowest": slowest,
+                "findings": self._finding_lines(still_open[:FINDINGS_SHOWN]),
+                "findings_total": len(still_open),
+            },
+            _drawn(*self._time_charts(("team", team), None, with_quartiles=False)),
+        )
+
+    def _time_charts(
+        self, scope: tuple[str, str], service: str | None, *, with_quartiles: bool = True
+    ) -> list[Chart | None]:
+        """Lead time and change fail rate over the quarters shown; lower quartiles are known for services and all."""
         contents = self.contents
         values, quarters = contents.values, contents.periods.shown
         lead = [
             LeadQuarter(
                 quarter,
                 values.get(*scope, "change_lead_time", quarter),
-                contents.lower_quartiles.get((service, quarter)),
+                contents.lower_quartiles.get((service, quarter)) if with_quartiles else None,
                 values.get(*scope, "change_lead_time_p75", quarter),
                 values.get(*scope, "change_lead_time_p95", quarter),
             )
@@ -157,7 +258,37 @@ class Pages:
             )
         return charts
 
-    def _services(self) -> Iterator[tuple[str, str]]:
+    # --- findings ----------------------------------------------------------------------------------------------------
+
+    def _finding_lines(self, findings: Sequence[FindingRow]) -> list[tuple[FindingRow, str]]:
+        """Findings with their evidence in words."""
+        return [(one, evidence_words(one)) for one in findings]
+
+    def _findings(self) -> Iterator[tuple[str, str]]:
+        findings = self.contents.provenance.findings
+        chunks = [findings[at : at + FINDINGS_PER_PAGE] for at in range(0, len(findings), FINDINGS_PER_PAGE)] or [[]]
+        names = ["findings.html", *(f"findings/{number}.html" for number in range(2, len(chunks) + 1))]
+        for number, (name, chunk) in enumerate(zip(names, chunks, strict=True)):
+            around = {"first": 0, "previous": number - 1, "next": number + 1, "last": len(names) - 1}
+            yield self.rendering.page(
+                name,
+                "Findings" if number == 0 else f"Findings, part {number + 1}",
+                template="findings.html",
+                lines=self._finding_lines(chunk),
+                total=len(findings),
+                from_number=number * FINDINGS_PER_PAGE + 1,
+                to_number=number * FINDINGS_PER_PAGE + len(chunk),
+                steps=[(words, names[to]) for words, to in around.items() if 0 <= to < len(names) and to != number],
+                provenance=self.contents.provenance,
+            )
+        pages = {name: f"services/{page}" for name, page in self.page_of.items()}
+        yield "findings-data.js", findings_script(findings, pages)
+
+    # --- services and teams ------------------------------------------------------------------------------------------
+
+    @cached_property
+    def _funnel(self) -> tuple[float, list[FunnelPoint], int] | None:
+        """The pooled rate, the services placed around it, and how many were too small to place."""
         contents = self.contents
         counts = []
         for service in contents.services:
@@ -165,18 +296,31 @@ class Pages:
             if rate and rate.value is not None and rate.numerator is not None and rate.denominator:
                 counts.append((service.service, int(rate.numerator), int(rate.denominator)))
         placed = place_in_funnel(counts)
-        points = {point.service: point for point in placed[1]} if placed else {}
-        chart = funnel_chart("funnel", *placed, left_out=len(counts) - len(points)) if placed else None
-        lines = [self._service_line(service, points.get(service.service)) for service in contents.services]
+        return (*placed, len(counts) - len(placed[1])) if placed else None
+
+    @cached_property
+    def _placed(self) -> dict[str, FunnelPoint]:
+        return {point.service: point for point in self._funnel[1]} if self._funnel else {}
+
+    @cached_property
+    def funnel(self) -> Chart | None:
+        """All services against chance; None with fewer than two of enough deployments."""
+        if self._funnel is None:
+            return None
+        pooled, points, left_out = self._funnel
+        return funnel_chart("funnel", pooled, points, left_out=left_out)
+
+    def _services(self) -> Iterator[tuple[str, str]]:
+        lines = [self._service_line(service) for service in self.contents.services]
         parts = [lines[at : at + SERVICES_PER_PAGE] for at in range(0, len(lines), SERVICES_PER_PAGE)] or [[]]
         names = ["services.html", *(f"services-{number}.html" for number in range(2, len(parts) + 1))]
         for number, (name, part) in enumerate(zip(names, parts, strict=True), start=1):
-            yield self._page(
+            yield self.rendering.page(
                 name,
-                "Services",
+                "Services" if number == 1 else f"Services, part {number}",
                 template="services.html",
                 lines=part,
-                chart_of_page=chart if number == 1 else None,
+                chart_of_page=self.funnel if number == 1 else None,
                 parts=[
                     (other, f"{p[0].service.service} to {p[-1].service.service}")
                     for other, p in zip(names, parts, strict=True)
@@ -185,8 +329,9 @@ class Pages:
                 total=len(lines),
             )
 
-    def _service_line(self, service: ServiceEntry, point: FunnelPoint | None) -> ServiceLine:
+    def _service_line(self, service: ServiceEntry) -> ServiceLine:
         contents = self.contents
+        point = self._placed.get(service.service)
 
         def shown(metric: str) -> formats.Shown | None:
             definition = contents.definitions.get(metric)
@@ -209,12 +354,29 @@ class Pages:
             position,
         )
 
+    def _team_lines(self) -> list[tuple[str, int, str, int]]:
+        """Team, services, deployments, open findings; by name, because a ranking would mostly sort luck."""
+        contents = self.contents
+        return [
+            (
+                team,
+                len(services),
+                formats.number(sum(sum(contents.kinds.get(name, {}).values()) for name in services)),
+                sum(1 for one in contents.provenance.of_services(services) if one.state == "open"),
+            )
+            for team, services in contents.teams.items()
+        ]
+
     def _service_pages(self) -> Iterator[tuple[str, str]]:
         contents = self.contents
         failed, incidents = contents.failed_of(), contents.open_incidents_of()
+        findings: dict[str, list[FindingRow]] = {}
+        for one in contents.provenance.findings:
+            if one.service is not None and one.state == "open":
+                findings.setdefault(one.service, []).append(one)
         for service in contents.services:
             name = service.service
-            yield self._page(
+            yield self.rendering.page(
                 f"services/{self.page_of[name]}",
                 name,
                 template="service.html",
@@ -227,11 +389,16 @@ class Pages:
                 incidents=incidents.get(name, [])[:INCIDENTS_SHOWN],
                 incidents_total=len(incidents.get(name, [])),
                 slowest=contents.slowest.get(name, []),
+                findings=self._finding_lines(findings.get(name, [])[:FINDINGS_OF_A_SERVICE]),
+                findings_total=len(findings.get(name, [])),
             )
 
-    def _pipelines(self, card: Scorecard) -> dict[str, Any]:
+    # --- lists behind the figures ------------------------------------------------------------------------------------
+
+    def _pipelines(self) -> dict[str, Any]:
         pipelines = self.contents.pipelines
-        chosen = [row for row in (*card.leading, *card.companions) if row.metric.startswith(PIPELINE_METRICS)]
+        everything = (*self.card.leading, *self.card.companions)
+        chosen = [row for row in everything if row.metric.startswith(PIPELINE_METRICS)]
         return {
             "rows": chosen,
             "chart_of_page": pipelines_chart("pipelines", pipelines),
@@ -249,79 +416,28 @@ class Pages:
             "slowest": slowest_overall(contents.slowest, SLOWEST_SHOWN),
         }
 
+    def _changes(self) -> dict[str, Any]:
+        contents = self.contents
+        lines = []
+        for row in contents.restatements[:RESTATED_SHOWN]:
+            definition = contents.definitions.get(row.metric)
+
+            def said(value: float | None, n: int | None, definition: Any = definition) -> str:
+                if value is None:
+                    return "undefined"
+                words = formats.amount(value, definition) if definition else formats.number(value, 2)
+                return f"{words} (n = {formats.number(n)})" if n is not None else words
+
+            lines.append(
+                RestatedLine(
+                    row,
+                    definition.title if definition else row.metric,
+                    said(row.old_value, row.old_n),
+                    said(row.new_value, row.new_n),
+                )
+            )
+        return {"lines": lines, "total": len(contents.restatements)}
+
 
 def _drawn(*charts: Chart | None) -> list[Chart]:
     return [chart for chart in charts if chart is not None]
-
-
-def _environment(contents: Contents) -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_HERE / "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=_visible,
-    )
-    environment.policies["json.dumps_kwargs"] = {"sort_keys": True, "ensure_ascii": False, "separators": (",", ":")}
-    zone = contents.settings.calendar.zone
-    names = page_names(service.service for service in contents.services)
-    environment.filters.update(
-        day=formats.day,
-        short_day=formats.short_day,
-        moment=lambda value: formats.moment(value, zone) if isinstance(value, datetime) else "not known",
-        count=formats.quantity,
-        hours=lambda value: formats.duration(value * 3600),
-        percent=formats.percent,
-        reason=formats.reason_words,
-        short=_shortened,
-        safe_url=safe_url,
-        day_before=_day_before,
-    )
-    environment.globals.update(
-        settings=contents.settings,
-        title=contents.settings.reports.title or f"{contents.settings.organization}: software delivery",
-        periods=contents.periods,
-        first_day=contents.first_day,
-        end_day=contents.end_day,
-        next_quarter_last_day=_day_before(contents.settings.calendar.days(_next(contents))[1]),
-        next_quarter=str(_next(contents)),
-        definitions=dict(sorted(contents.definitions.items(), key=lambda pair: measure_order(pair[0]))),
-        definitions_version=contents.definitions_version,
-        service_page=lambda name: f"services/{names[name]}" if name in names else None,
-        marks={name: Markup(marker) for name, marker in _MARKERS.items()},  # noqa: S704 - constants of ours
-        partial=_partial(contents),
-    )
-    return environment
-
-
-def _next(contents: Contents) -> Any:
-    return contents.settings.calendar.quarter_of_day(contents.end_day)
-
-
-def _partial(contents: Contents) -> Any:
-    """A function that says which days a value covers when they are not the whole quarter."""
-
-    def words(covered_from: date | None, covered_to: date | None) -> str | None:
-        start, end = covered_from or contents.first_day, covered_to or contents.end_day
-        if (start <= contents.first_day and end >= contents.end_day) or start >= end:
-            return None
-        return f"covers {formats.short_day(start)} to {formats.short_day(_day_before(end))}"
-
-    return words
-
-
-def _day_before(value: date) -> date:
-    return value - timedelta(days=1)
-
-
-def _shortened(text: str | None, length: int = LONGEST_TEXT) -> str:
-    """A text of a feed, cut to a length that a table bears."""
-    if text is None:
-        return ""
-    return text if len(text) <= length else text[: length - 1] + "\u2026"
-
-
-def _visible(value: Any) -> Any:
-    """Text in which characters that a reader would obey without seeing them are written out."""
-    return printable(value, keep="\n\t") if isinstance(value, str) and not isinstance(value, Markup) else value

@@ -9,8 +9,9 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import duckdb
 
@@ -133,6 +134,16 @@ def rows(con: duckdb.DuckDBPyConnection, query: str, parameters: Sequence[Any] =
     result = con.execute(query, list(parameters))
     names = [column[0] for column in result.description or []]
     return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
+
+
+def has_table(con: duckdb.DuckDBPyConnection, name: str) -> bool:
+    """Whether the database holds a table: one that an earlier version published may lack the newest."""
+    return bool(rows(con, "SELECT 1 FROM duckdb_tables() WHERE table_name = ?", (name,)))
+
+
+def local_day(at: datetime, zone: ZoneInfo) -> date:
+    """The local day of a stored UTC time."""
+    return at.replace(tzinfo=UTC).astimezone(zone).date()
 
 
 def read_snapshot(con: duckdb.DuckDBPyConnection) -> dict[str, str]:

@@ -33,12 +33,70 @@ LEADING = (
     "error_budget_impact",
     "gate_false_positive_rate",
     "policy_compliance_rate",
+    "signature_coverage",
+    "provenance_coverage",
+    "sbom_coverage",
     "config_drift_incidents",
     "manual_interventions_per_deployment",
     "satisfaction_score",
     "services_onboarded",
     "runbook_freshness",
 )
+
+# All seventeen indicators of metrics.md section 4: a pack shows each, and says so where nothing measures it.
+INDICATORS = {
+    1: "Deployment frequency",
+    2: "Lead time for changes",
+    3: "Change fail rate",
+    4: "Recovery time of failed deployments",
+    5: "Pipeline success rate",
+    6: "Pipeline duration",
+    7: "Queue time and runner utilisation",
+    8: "Rollback readiness",
+    9: "Automated deployment verification",
+    10: "Post-deploy error-budget impact",
+    11: "Security gate effectiveness",
+    12: "Policy compliance",
+    13: "Configuration drift incidents",
+    14: "Rework on deployments",
+    15: "Stakeholder satisfaction",
+    16: "Enablement throughput",
+    17: "Runbook freshness",
+}
+GROUPS = (
+    ("Delivery", (1, 2, 3, 4, 14)),
+    ("Pipelines", (5, 6, 7)),
+    ("Readiness and reliability", (8, 9, 10, 13, 17)),
+    ("Security and policy", (11, 12)),
+    ("People and platform", (15, 16)),
+)
+# For a database whose definitions do not carry the indicator.
+_INDICATOR_OF = {
+    "deployment_frequency": 1,
+    "deployment_success_rate": 1,
+    "change_lead_time": 2,
+    "change_fail_rate": 3,
+    "failed_deployment_recovery_time": 4,
+    "incident_time_to_restore": 4,
+    "deployment_rework_rate": 14,
+    "manual_interventions_per_deployment": 14,
+    "pipeline_success_rate": 5,
+    "pipeline_duration_median": 6,
+    "queue_time_median": 7,
+    "runner_utilization": 7,
+    "rollback_readiness": 8,
+    "verification_coverage": 9,
+    "error_budget_impact": 10,
+    "gate_false_positive_rate": 11,
+    "policy_compliance_rate": 12,
+    "signature_coverage": 12,
+    "provenance_coverage": 12,
+    "sbom_coverage": 12,
+    "config_drift_incidents": 13,
+    "satisfaction_score": 15,
+    "services_onboarded": 16,
+    "runbook_freshness": 17,
+}
 
 _READING_CLASSES = {"better": "better", "worse": "worse", "changed": "changed", "no clear change": "same"}
 SERIES_WORDS = {"human": "people", "all": "people and bots"}
@@ -82,6 +140,16 @@ class ScorecardRow:
     spark: Markup
     reading: str
     reading_class: str
+    indicator: int | None = None
+
+
+@dataclass(frozen=True)
+class ScorecardGroup:
+    """Measures that belong together, and indicators for which no measure exists."""
+
+    title: str
+    rows: list[ScorecardRow]
+    missing: list[str]
 
 
 @dataclass(frozen=True)
@@ -90,6 +158,17 @@ class Scorecard:
 
     leading: list[ScorecardRow]
     companions: list[ScorecardRow]
+
+    @property
+    def groups(self) -> list[ScorecardGroup]:
+        """The leading measures by theme; every one of the seventeen indicators is in a group, measured or not."""
+        groups = []
+        for title, numbers in GROUPS:
+            rows = [row for number in numbers for row in self.leading if row.indicator == number]
+            measured = {row.indicator for row in rows}
+            groups.append(ScorecardGroup(title, rows, [INDICATORS[n] for n in numbers if n not in measured]))
+        others = [row for row in self.leading if row.indicator not in INDICATORS]
+        return [*groups, ScorecardGroup("Other measures", others, [])] if others else groups
 
 
 def make_scorecard(
@@ -148,6 +227,7 @@ def _row(
         spark=sparkline(spark_points(history, definition, periods.shown)),
         reading=reading,
         reading_class=_READING_CLASSES.get(reading, "few"),
+        indicator=definition.indicator or _INDICATOR_OF.get(value.metric),
     )
 
 

@@ -7,9 +7,13 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
+from reports.chart_parts import BLUE
+
 WIDTH = 120
 HEIGHT = 28
 _MARGIN = 4
+# As attributes: a style sheet does not reach into a picture that is printed.
+_STROKE = f'fill="none" stroke="{BLUE}" stroke-width="1.6" stroke-linejoin="round" stroke-linecap="round"'
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,7 @@ def sparkline(points: Sequence[SparkPoint]) -> Markup:
         if len(run) == 1:
             shapes.append(_dot(run[0], "1.6"))
         elif run:
-            shapes.append(f'<polyline points="{" ".join(f"{x:.1f},{y:.1f}" for x, y in run)}"/>')
+            shapes.append(f'<polyline {_STROKE} points="{" ".join(f"{x:.1f},{y:.1f}" for x, y in run)}"/>')
     if points and points[-1].value is not None:
         shapes.append(_dot(runs[-1][-1], "3"))
     return Markup(  # noqa: S704 - numbers of ours, and words that are escaped
@@ -51,4 +55,4 @@ def sparkline(points: Sequence[SparkPoint]) -> Markup:
 
 
 def _dot(at: tuple[float, float], radius: str) -> str:
-    return f'<circle cx="{at[0]:.1f}" cy="{at[1]:.1f}" r="{radius}"/>'
+    return f'<circle cx="{at[0]:.1f}" cy="{at[1]:.1f}" r="{radius}" fill="{BLUE}"/>'

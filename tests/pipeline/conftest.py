@@ -138,6 +138,8 @@ class World:
         self.run = run
         self.settings: dict[str, Any] = {
             "organization": "Acme",
+            # What is printed is looked at where packs are; a browser for each pack would take minutes.
+            "reports": {"printed": []},
             "time_zone": "UTC",
             "storage": "./data",
             "catalog": "catalog.yaml",

@@ -134,7 +134,6 @@ def test_a_published_database_that_cannot_be_read_fails(settings: Path) -> None:
 def test_git_is_needed_only_where_a_source_is_git(settings: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor.shutil, "which", lambda _: None)
     assert found(settings)["git"].state == "warn"
-    assert found(settings)["browser"].state == "warn"
     change(settings, "sources:", "sources:\n  - {name: clones, type: git, repositories: {a/b: ./b.git}}")
     assert found(settings)["git"].state == "fail"
     assert found(settings)["source clones"].fix == "Install git."

@@ -294,7 +294,7 @@ def test_pack_prints_its_folder_alone(settings: Path, monkeypatch: pytest.Monkey
 
 def verified(monkeypatch: pytest.MonkeyPatch, **fields: Any) -> None:
     known = {"ok": True, "problems": (), "pack_id": "abc", "signature": "none", "files": 3}
-    monkeypatch.setattr("reports.manifest.verify_pack", lambda folder: SimpleNamespace(**{**known, **fields}))
+    monkeypatch.setattr("reports.manifest.verify_pack", lambda folder, *_: SimpleNamespace(**{**known, **fields}))
 
 
 def test_verify_pack_says_ok_with_the_packs_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

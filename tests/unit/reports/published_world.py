@@ -96,6 +96,27 @@ class World:
         low, high = wilson(k, n)
         self.value(metric, k / n, quarter, n=n, numerator=k, denominator=n, low=low, high=high, **more)
 
+    def finding(self, id: str, **more: Any) -> None:
+        """A finding with plain defaults."""
+        row = {
+            "id": id,
+            "rule": "signer",
+            "verdict": "UNTRUSTED_SIGNER",
+            "severity": "high",
+            "state": "open",
+            "service": "checkout",
+            "deployment_id": "4711",
+            "digest": f"sha256:{'a' * 64}",
+            "join_kind": "record",
+            "bundle_sha256": "b" * 64,
+            "reason": "It was signed by another workflow.",
+            "remediation": "Let a workflow sign that the policy names.",
+            "owner": "payments",
+            "first_seen": utc(2026, 8, 1, 9),
+            "last_seen": utc(2026, 10, 5, 6),
+        }
+        self.add("findings", **{**row, **more})
+
     def hostile(self, name: str) -> None:
         """Rows in which everything that a feed can name has one name."""
         day = date(2026, 7, 8)
@@ -148,6 +169,22 @@ class World:
             day=day,
             lost_us=30 * HOUR_US,
         )
+        self.finding(
+            name,
+            rule=name,
+            verdict=name,
+            service=name,
+            deployment_id=name,
+            digest=name,
+            reason=name,
+            expected=name,
+            found=name,
+            remediation=name,
+            owner=name,
+            component=name,
+            policy=name,
+            waiver=f"waivers.yaml:1: {name}, until 2026-12-31: {name}",
+        )
         self.add("unmapped", kind="environment", name=name, detail=name, rows=1)
         self.add("quarantine", source="drops", entity="deployments", origin=name, line=1, reason=name, detail=name)
 
@@ -160,7 +197,8 @@ def settings_of(storage: Path, **more: Any) -> Settings:
             "time_zone": "Europe/Berlin",
             "storage": storage,
             "targets": {"change_lead_time": 24, "change_fail_rate": 0.15},
-            "reports": {"owner": "Delivery insights"},
+            # Printing takes seconds: the tests that look at prints ask for them.
+            "reports": {"owner": "Delivery insights", "printed": []},
             **more,
         }
     )
@@ -335,7 +373,57 @@ def small_world() -> World:
         detail="created_at is missing",
     )
     world.add("unmapped", kind="environment", name="prod-eu", rows=12)
+    _supply_chain_of(world)
     return world
+
+
+def _supply_chain_of(world: World) -> None:
+    """Four findings, a waiver that holds and one that has ended, and three deployments that were judged."""
+    world.finding("signer-1", severity="high")
+    world.finding(
+        "signature-1", rule="signature", verdict="INVALID_SIGNATURE", severity="critical", first_seen=utc(2026, 9, 1, 9)
+    )
+    world.finding(
+        "runner-1",
+        rule="runner",
+        severity="medium",
+        state="waived",
+        service="ledger",
+        owner="Ada",
+        waiver="waivers.yaml:3: Ada, until 2026-11-30: moves with the new runners, until: then",
+        waived_until=date(2026, 11, 30),
+    )
+    world.finding(
+        "ref-1",
+        rule="ref",
+        severity="medium",
+        service="ledger",
+        first_seen=utc(2026, 5, 2),
+        waiver="waivers.yaml:9: Bob, expired on 2026-08-31: only for the summer",
+    )
+    world.finding("sbom-1", rule="sbom", severity="low", state="fixed", last_seen=utc(2026, 8, 20))
+    world.finding("late-1", first_seen=utc(2026, 10, 3))
+    for number, (digest, covered) in enumerate((("a" * 64, True), ("c" * 64, False), (None, False))):
+        world.add(
+            "deployment_provenance",
+            service="checkout",
+            deployment_key=f"run:{number}",
+            digest=digest and f"sha256:{digest}",
+            verdict="VERIFIED" if covered else "NO_ATTESTATION",
+            signed=covered,
+            provenance=covered,
+            sbom=False,
+            policy_sha256="d" * 64,
+            day=date(2026, 7, 8),
+        )
+        world.add(
+            "provenance_checks",
+            service="checkout",
+            deployment_key=f"run:{number}",
+            name="signer",
+            outcome="passed" if covered else "failed",
+            day=date(2026, 7, 8),
+        )
 
 
 def large_world(services: int = 40, seed: int = 1) -> World:

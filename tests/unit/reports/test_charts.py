@@ -10,12 +10,12 @@ import pytest
 
 from analytics.settings import Settings
 from reports.chart_parts import Chart, inert
-from reports.charts import full_weeks, weekly_chart
 from reports.comparison_charts import WITHIN, funnel_chart, pipelines_chart, place_in_funnel
 from reports.contents import Contents, read_contents
 from reports.evidence import Pipeline
 from reports.pages import Pages
 from reports.published import open_published, rows
+from reports.weekly_charts import full_weeks, weekly_chart
 from tests.unit.reports.published_world import QUARTER
 
 
@@ -26,9 +26,7 @@ def contents(settings: Settings) -> Contents:
 
 @pytest.fixture(scope="module")
 def charts(contents: Contents) -> dict[str, Chart]:
-    pages = Pages(contents)
-    card = pages.scorecard(*contents.organization)
-    return {chart.key: chart for chart in pages.overview(card)["charts"]}
+    return {chart.key: chart for chart in Pages(contents).leadership.charts}
 
 
 def stored(settings: Settings, query: str) -> list[dict[str, Any]]:

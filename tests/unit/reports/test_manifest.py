@@ -32,7 +32,7 @@ def write(folder: Path, files: Any, **more: Any) -> None:
 
 def test_an_untouched_pack_verifies(folder: Path) -> None:
     result = verify_pack(folder)
-    assert (result.ok, result.problems, result.files, result.signature) == (True, (), 2, "none")
+    assert (result.ok, result.problems, result.files, result.signature) == (True, (), 2, "none (the pack is unsigned)")
 
 
 def test_the_pack_id_is_the_manifests_hash(folder: Path) -> None:
