@@ -115,9 +115,11 @@ def _source(source: Source) -> Finding:
 
 def _files_source(subject: str, source: FilesSource) -> Finding:
     try:
-        names = {entry.name.split(".", 1)[0] for entry in source.path.iterdir()}
+        entries = [entry.name for entry in source.path.iterdir()]
     except OSError as error:
         return Finding(subject, "fail", f"{source.path}: {error.strerror}", "Make the folder, or correct `path`.")
+    names = {name.split(".", 1)[0] for name in entries}
+    names |= {"gate_results" for name in entries if name.endswith((".sarif", ".sarif.json"))}
     entities = sorted(names & set(ENTITIES))
     if not entities:
         return Finding(

@@ -19,6 +19,7 @@ from analytics.errors import SettingsError
 from analytics.models import StrictModel, parse_model
 from analytics.periods import Calendar
 from analytics.secrets import Secret
+from analytics.sources.sarif_gates import Level
 from analytics.yaml_lines import Location, YamlDocument, read_yaml
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
@@ -35,6 +36,8 @@ class FilesSource(StrictModel):
     type: Literal["files"]
     name: str = Field(pattern=_SOURCE_NAME)
     path: Path
+    # From which level on a result in a SARIF file blocks.
+    sarif_blocks_at: Level = "error"
 
 
 class GitSource(StrictModel):

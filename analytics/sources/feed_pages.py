@@ -28,6 +28,7 @@ from analytics.sources.entities import ENTITIES
 from analytics.sources.feed_lines import EXCERPT_BYTES, MAX_LINE_BYTES, ByteLines, LongLine, bounded_lines
 from analytics.sources.parquet_rows import BadParquetError, read_parquet
 from analytics.sources.port import Cursor, Page, RawRecord, Refusal
+from analytics.sources.sarif_gates import MAX_FILE_BYTES, BadSarifError, Level, gate_results
 
 PAGE_RECORDS = 50_000
 PAGE_BYTES = 64 * 1024 * 1024
@@ -48,16 +49,18 @@ class FeedKind(enum.Enum):
     CSV = "csv"
     CSV_GZ = "csv.gz"
     PARQUET = "parquet"
+    SARIF = "sarif"
 
 
 @dataclass(frozen=True)
 class Feed:
-    """One file of the feed."""
+    """One file of the feed; in a SARIF file, results from level `blocks_at` on block."""
 
     entity: str
     key: str
     path: Path
     kind: FeedKind
+    blocks_at: Level = "error"
 
 
 @dataclass
@@ -265,8 +268,11 @@ def _too_long(number: int, line: LongLine) -> Refusal:
 
 
 def whole_file_pages(feed: Feed, cursor: Cursor | None) -> Iterator[Page]:
-    """Pages of a gzip, CSV or Parquet file whose content is new; a pull that was ended goes on behind its last page."""
+    """Pages of a file in another format whose content is new; a pull that was ended goes on behind its last page."""
     before: Cursor = cursor or {}
+    if "sha256" in before and before.get("blocks_at", feed.blocks_at) != feed.blocks_at:
+        # The same file means something else now.
+        before = {**before, "sha256": None, "size": None}
     with _open(feed.path) as file:
         fingerprint = _fingerprint(file)
         if _looks_unchanged(before, fingerprint):
@@ -287,6 +293,8 @@ def whole_file_pages(feed: Feed, cursor: Cursor | None) -> Iterator[Page]:
 
     def cursor_now(complete: bool) -> dict[str, Any]:
         known = {"generation": generation, "sha256": sha256, "lines": last_line, "complete": complete}
+        if feed.kind is FeedKind.SARIF:
+            known["blocks_at"] = feed.blocks_at
         return known | fingerprint
 
     batch = _Batch()
@@ -304,6 +312,8 @@ def whole_file_pages(feed: Feed, cursor: Cursor | None) -> Iterator[Page]:
         batch.refusals.append(Refusal(0, "bad_gzip", f"{error}; what stands before was read", sha256=sha256))
     except BadParquetError as error:
         batch.refusals.append(Refusal(0, "bad_parquet", str(error), sha256=sha256))
+    except BadSarifError as error:
+        batch.refusals.append(Refusal(0, "bad_sarif", str(error), sha256=sha256))
     except BadHeaderError as error:
         batch.refusals.append(Refusal(0, "bad_header", str(error), sha256=sha256))
     yield batch.page(feed, generation, cursor_now(complete=True))
@@ -313,6 +323,13 @@ def _rows(feed: Feed, last_line: int) -> Iterator[RawRecord | Refusal]:
     """Rows behind a line that was already landed."""
     if feed.kind is FeedKind.PARQUET:
         yield from read_parquet(feed.path, ENTITIES[feed.entity], last_line)
+        return
+    if feed.kind is FeedKind.SARIF:
+        with _open(feed.path) as file:
+            data = file.read(MAX_FILE_BYTES + 1)
+        if len(data) > MAX_FILE_BYTES:
+            raise BadSarifError(f"is longer than {MAX_FILE_BYTES:,} bytes")
+        yield from (row for row in gate_results(data, feed.key, feed.blocks_at) if row.line > last_line)
         return
     with ExitStack() as stack:
         stream: ByteLines

@@ -1,5 +1,7 @@
 """The files source: a feed folder with one JSONL, CSV or Parquet file, or a folder of them, per entity.
 
+SARIF files are gate results, at the top or below `gate_results/`.
+
 Source: contract.md section 4. A file that grew is read from where it ended, one that was rewritten again as its next
 generation; what cannot be read is refused by name and the rest goes on. Links that leave the folder are not followed.
 """
@@ -18,6 +20,7 @@ from analytics.errors import SourceError
 from analytics.sources.entities import ENTITIES
 from analytics.sources.feed_pages import Feed, FeedKind, jsonl_pages, whole_file_pages
 from analytics.sources.port import Capabilities, Collected, Cursor, Page, Refusal
+from analytics.sources.sarif_gates import Level
 
 # Longer suffixes first.
 _SUFFIXES: Mapping[str, FeedKind] = {
@@ -26,7 +29,11 @@ _SUFFIXES: Mapping[str, FeedKind] = {
     ".jsonl": FeedKind.JSONL,
     ".csv": FeedKind.CSV,
     ".parquet": FeedKind.PARQUET,
+    ".sarif.json": FeedKind.SARIF,
+    ".sarif": FeedKind.SARIF,
 }
+# What SARIF files hold, wherever they lie.
+_GATES = "gate_results"
 _ABOUT_THE_FOLDER = ("readme", "license")
 _logger = logging.getLogger(__name__)
 
@@ -44,9 +51,10 @@ class _Found:
 class FilesProvider:
     """The feed folder of one source; its requests are file paths relative to the folder."""
 
-    def __init__(self, name: str, path: Path) -> None:
+    def __init__(self, name: str, path: Path, blocks_at: Level = "error") -> None:
         self._name = name
         self._path = path
+        self._blocks_at = blocks_at
         self._found: dict[str, _Found] = {}
 
     @property
@@ -96,7 +104,7 @@ class FilesProvider:
             yield from _refused(entity, request_key, cursor, found.problem or ("unknown_format", "no feed format"))
             return
         last = cursor
-        feed = Feed(entity, request_key, found.path, found.kind)
+        feed = Feed(entity, request_key, found.path, found.kind, self._blocks_at)
         try:
             read = jsonl_pages if found.kind is FeedKind.JSONL else whole_file_pages
             for page in read(feed, cursor):
@@ -138,7 +146,8 @@ def _look_at(path: Path, entity: str | None, root: Path) -> _Found:
     """What a path of the folder is; `entity` is known inside an entity's own folder."""
     suffix = next((suffix for suffix in _SUFFIXES if path.name.endswith(suffix)), "")
     stem = path.name[: -len(suffix)] if suffix else path.name.partition(".")[0]
-    owner = entity or stem
+    is_sarif = _SUFFIXES.get(suffix) is FeedKind.SARIF
+    owner = entity or (_GATES if is_sarif else stem)
     shown = owner.encode("utf-8", "backslashreplace").decode()[:200] or path.name[:200]
     if owner not in ENTITIES:
         return _Found(shown, path, problem=("unknown_entity", _unknown(shown)))
@@ -154,6 +163,8 @@ def _look_at(path: Path, entity: str | None, root: Path) -> _Found:
         return _Found(owner, path, problem=("unreadable", what))
     if not stat.S_ISREG(mode):
         return _Found(owner, path, problem=("unreadable", "is no regular file"))
+    if is_sarif and owner != _GATES:
+        return _Found(owner, path, problem=("unknown_format", f"a SARIF file holds {_GATES}; put it there"))
     if not suffix:
         return _Found(owner, path, problem=("unknown_format", f"expected one of {', '.join(_SUFFIXES)}"))
     return _Found(owner, path, _SUFFIXES[suffix])
