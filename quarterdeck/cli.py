@@ -451,7 +451,7 @@ def evidence(invocation: Invocation, finding: str, save: Path | None, form: str)
     """Print what one finding rests on.
 
     The bundle and where it was found, its certificate, every check, the policy's line. FINDING is an
-    id that `quarterdeck findings` prints.
+    id that `quarterdeck findings` prints, or its beginning.
     """
     from analytics.supply_chain.evidence import evidence as evidence_of
     from analytics.supply_chain.evidence import save_evidence

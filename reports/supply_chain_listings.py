@@ -154,13 +154,25 @@ def evidence_text(found: Row, width: int | None = None) -> str:
             *(("found at", place["origin"]) for place in sbom["places"]),
         ]
         lines += ["", f"{sbom['verdict']}  {printable(sbom['reason'])}", _pairs(told, width)]
-    if found["checks"]:
-        checks = (
-            (check["name"], check["outcome"], check["verdict"], check["expected"], check["found"], check["note"])
-            for check in found["checks"]
-        )
-        lines += ["", text_table(checks, ("check", "outcome", "verdict", "expected", "found", "note"), width=width)]
+    lines += _checks_lines(found, width)
     return "\n".join(lines)
+
+
+def _checks_lines(found: Row, width: int | None) -> list[str]:
+    """What else failed, with its evidence; the rest by name."""
+    others: list[tuple[str, object]] = []
+    for check in found["checks"]:
+        if check["outcome"] == "failed" and check["name"] != found["rule"]:
+            others += [
+                (check["name"], f"failed {check['verdict'] or ''}".rstrip()),
+                ("  expected", check["expected"]),
+                ("  found", check["found"]),
+            ]
+    for outcome, title in (("passed", "passed"), ("not_applicable", "not asked")):
+        names = sorted({check["name"] for check in found["checks"] if check["outcome"] == outcome})
+        if names:
+            others.append((title, ", ".join(names)))
+    return ["", "Other checks of the same artifact", _pairs(others, width)] if others else []
 
 
 def _judgement_text(judgement: Row, width: int | None) -> str:

@@ -253,7 +253,7 @@ def _finding(
     if row is not None and (title is None or row["verdict"] == check.verdict):
         reason = str(row["reason"])
     else:
-        said = [f"found {check.found}"] if check.found else []
+        said = [f"found {check.found}"] if check.found and check.found != "none" else []
         said += [f"expected {check.expected}"] if check.expected else []
         reason = f"{title or check.name}: {', '.join(said)}." if said else f"{title or check.name}."
     return Finding(

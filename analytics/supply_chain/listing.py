@@ -54,6 +54,8 @@ COLUMNS = (
     "verified_at",
     "verified_at_source",
 )
+# How many ids an error names.
+_MOST_IDS = 5
 STATES = ("open", "waived", "fixed")
 
 
@@ -90,11 +92,21 @@ def findings_list(settings: Settings, quarter: Quarter | None = None) -> list[di
 
 
 def finding_row(settings: Settings, finding_id: str) -> dict[str, Any]:
-    """One finding with the keys of COLUMNS; raises UsageError for an id that none has."""
-    found = [row for row in findings_list(settings) if row["id"] == finding_id]
+    """One finding with the keys of COLUMNS, by its id or by a beginning that no other id has.
+
+    Raises UsageError for an id that none has, and for a beginning of several.
+    """
+    found = [row for row in findings_list(settings) if row["id"].startswith(finding_id)]
+    exact = [row for row in found if row["id"] == finding_id]
     if not found:
         raise UsageError(f"no finding has the id “{finding_id}”", fix="`quarterdeck findings` prints the ids.")
-    return found[0]
+    if len(found) > 1 and not exact:
+        ids = ", ".join(row["id"] for row in found[:_MOST_IDS])
+        more = ", …" if len(found) > _MOST_IDS else ""
+        raise UsageError(
+            f"{len(found)} findings have ids that begin with “{finding_id}”", fix=f"Give one: {ids}{more}."
+        )
+    return (exact or found)[0]
 
 
 def provenance_list(settings: Settings, quarter: Quarter | None = None) -> tuple[list[dict[str, Any]], dict[str, str]]:

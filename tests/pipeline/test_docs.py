@@ -16,11 +16,12 @@ BLOCK = re.compile(r"```console\n(.*?)```", re.DOTALL)
 
 
 def shown_commands() -> Iterator[tuple[str, list[str]]]:
-    """Commands of the README that come with their output."""
-    for block in BLOCK.findall((ROOT / "README.md").read_text(encoding="utf-8")):
-        first, *output = block.rstrip("\n").split("\n")
-        if output and not output[0].startswith("$ "):
-            yield first.removeprefix("$ "), output
+    """Commands of the README and of the guide to what was shipped that come with their output."""
+    for page in (ROOT / "README.md", ROOT / "docs" / "supply-chain.md"):
+        for block in BLOCK.findall(page.read_text(encoding="utf-8")):
+            first, *output = block.rstrip("\n").split("\n")
+            if output and not output[0].startswith("$ "):
+                yield first.removeprefix("$ "), output
 
 
 def test_the_metrics_page_is_the_registrys() -> None:
@@ -34,7 +35,7 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("readme")
     runner = CliRunner()
     assert runner.invoke(main, ["sample", str(folder / "sample")]).exit_code == 0
-    for stage in ("pull", "build", "measure"):
+    for stage in ("pull", "build", "verify", "measure"):
         result = runner.invoke(main, [stage, "--settings", str(folder / "sample" / "quarterdeck.yaml")])
         assert result.exit_code == 0, result.output
     return folder
@@ -42,7 +43,7 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("command", "shown"), list(shown_commands()))
-def test_the_readme_shows_what_the_command_prints(command: str, shown: list[str], sample: Path) -> None:
+def test_the_docs_show_what_the_command_prints(command: str, shown: list[str], sample: Path) -> None:
     from quarterdeck.cli import main
 
     program, *words = command.split()

@@ -134,6 +134,12 @@ def of(shipping: Shipping, case: str) -> dict[str, Any]:
     return one
 
 
+def of_rule(shipping: Shipping, rule: str) -> dict[str, Any]:
+    """The one finding of a rule."""
+    (one,) = [one for one in shipping.findings() if one["rule"] == rule]
+    return one
+
+
 def statements(shipping: Shipping, *words: str) -> dict[str, dict[str, Any]]:
     """The verification summaries by service."""
     lines = shipping.world.command("findings", "--format", "vsa", *words).splitlines()
@@ -186,7 +192,7 @@ def test_sarif_keeps_to_its_schema_and_holds_every_finding(shipped: Shipping) ->
     (run,) = log["runs"]
     results = {result["partialFingerprints"]["quarterdeckFindingId/v1"]: result for result in run["results"]}
     assert set(results) == {one["id"] for one in shipped.findings()}
-    forged = results[next(one["id"] for one in shipped.findings() if one["rule"] == "claims")]
+    forged = results[of_rule(shipped, "claims")["id"]]
     assert (forged["level"], forged["properties"]["verdict"]) == ("error", "FORGED_CLAIMS")
     assert run["tool"]["driver"]["rules"][forged["ruleIndex"]]["id"] == forged["ruleId"] == "claims"
     ref = results[of(shipped, "other-ref")["id"]]["locations"][0]["physicalLocation"]
@@ -238,10 +244,22 @@ def test_a_finding_leads_to_bundle_bytes_certificate_and_policy_line(shipped: Sh
     assert inspected["certificate"] == judgement["certificate"]
 
 
-def test_an_id_that_no_finding_has_is_a_wrong_word(shipped: Shipping) -> None:
-    result = CliRunner().invoke(main, ["evidence", "ref-0", "--settings", str(shipped.world.settings_path)])
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("ref-0", "`quarterdeck findings` prints the ids"),
+        ("signature-", "2 findings have ids that begin with “signature-”\n  Give one: signature-"),
+    ],
+)
+def test_an_id_that_names_no_finding_or_several_is_a_wrong_word(words: str, said: str, shipped: Shipping) -> None:
+    result = CliRunner().invoke(main, ["evidence", words, "--settings", str(shipped.world.settings_path)])
     assert (result.exit_code, result.stdout) == (2, "")
-    assert "`quarterdeck findings` prints the ids" in result.stderr
+    assert said in result.stderr
+
+
+def test_the_beginning_of_an_id_is_enough(shipped: Shipping) -> None:
+    found = json.loads(shipped.world.command("evidence", "claims", "--format", "json"))
+    assert (found["rule"], found["id"]) == ("claims", of_rule(shipped, "claims")["id"])
 
 
 # Runs after runs
