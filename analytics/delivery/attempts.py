@@ -6,7 +6,7 @@ per distinct name, and joined in SQL. Source: metrics.md section 1 (attempt, out
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -16,6 +16,9 @@ import duckdb
 from analytics.catalog import Catalog, Service
 from analytics.delivery.records import Attempt
 from analytics.globs import name_matches
+
+# Of a service and an artifact's digest: the (repository, sha) pairs that verified provenance says it was built of.
+BuiltOf = Callable[[str, str], tuple[tuple[str, str], ...]]
 
 _FAILED_STATES = ("failure", "failed", "error")
 _RUN_OUTCOMES = {
@@ -36,14 +39,25 @@ _COLUMNS = (
 def match_attempts(con: duckdb.DuckDBPyConnection, catalog: Catalog) -> None:
     """Create the temp table `matched_attempts`: raw rows with the service each belongs to, sorted by service.
 
-    Needs the views `deployments`, `pipeline_runs`, `pipeline_jobs`, `tags`, `releases`, `artifacts`, `commits`. Also
-    creates `unmatched_environments` (repository, environment, service, rows, first_at, last_at): never guessed.
+    Needs the views `deployments`, `pipeline_runs`, `pipeline_jobs`, `tags`, `releases`, `artifacts`, `commits` and the
+    temp table `proven_repositories` (digest in small letters, repository that its provenance names). Also creates
+    `unmatched_environments` (repository, environment, service, rows, first_at, last_at): never guessed.
     """
     # One artifact row per digest; which name it has only matters for matching.
     con.execute(
-        "CREATE OR REPLACE TEMP TABLE artifact_of AS SELECT digest, min(name) AS name, "
-        "arg_min(repository, name) FILTER (sha IS NOT NULL) AS repository, "
-        "arg_min(sha, name) FILTER (sha IS NOT NULL) AS sha FROM artifacts GROUP BY digest"
+        """
+        CREATE OR REPLACE TEMP TABLE artifact_of AS
+        WITH recorded AS (
+            SELECT digest, min(name) AS name, arg_min(repository, name) FILTER (sha IS NOT NULL) AS repository,
+                   arg_min(sha, name) FILTER (sha IS NOT NULL) AS sha
+            FROM artifacts GROUP BY digest
+        ), named AS (
+            SELECT digest FROM recorded UNION SELECT digest FROM deployments WHERE digest IS NOT NULL
+        )
+        SELECT named.digest, r.name, r.repository, r.sha, coalesce(p.repository, r.repository) AS built_in
+        FROM named LEFT JOIN recorded AS r ON r.digest = named.digest
+        LEFT JOIN proven_repositories AS p ON p.digest = lower(named.digest)
+        """
     )
     _match_deployments(con, catalog)
     _match_runs(con, catalog)
@@ -57,15 +71,16 @@ def match_attempts(con: duckdb.DuckDBPyConnection, catalog: Catalog) -> None:
 
 def _match_deployments(con: duckdb.DuckDBPyConnection, catalog: Catalog) -> None:
     combinations = con.execute(
-        "SELECT DISTINCT d.service, d.repository, d.environment, a.name, a.repository "
+        "SELECT DISTINCT d.service, d.repository, d.environment, a.name, a.built_in "
         "FROM deployments d LEFT JOIN artifact_of a ON a.digest = d.digest"
     ).fetchall()
     con.execute(
         "CREATE OR REPLACE TEMP TABLE deployment_match "
-        "(declared VARCHAR, repository VARCHAR, environment VARCHAR, artifact VARCHAR, service VARCHAR)"
+        "(declared VARCHAR, repository VARCHAR, environment VARCHAR, artifact VARCHAR, built_in VARCHAR, "
+        "service VARCHAR)"
     )
     rows = [
-        (declared, repository, environment, artifact, service.name)
+        (declared, repository, environment, artifact, artifact_repository, service.name)
         for declared, repository, environment, artifact, artifact_repository in combinations
         for service in _services_of(catalog, declared, repository, artifact, artifact_repository)
         if service.deploys.environments and name_matches(environment, service.deploys.environments)
@@ -83,6 +98,7 @@ def _match_deployments(con: duckdb.DuckDBPyConnection, catalog: Catalog) -> None
         LEFT JOIN artifact_of a ON a.digest = d.digest
         JOIN deployment_match m ON m.declared IS NOT DISTINCT FROM d.service AND m.repository = d.repository
          AND m.environment = d.environment AND m.artifact IS NOT DISTINCT FROM a.name
+         AND m.built_in IS NOT DISTINCT FROM a.built_in
         """
     )
     con.execute(
@@ -93,7 +109,7 @@ def _match_deployments(con: duckdb.DuckDBPyConnection, catalog: Catalog) -> None
         FROM deployments d LEFT JOIN artifact_of a ON a.digest = d.digest
         WHERE NOT EXISTS (SELECT 1 FROM deployment_match m WHERE m.declared IS NOT DISTINCT FROM d.service
           AND m.repository = d.repository AND m.environment = d.environment
-          AND m.artifact IS NOT DISTINCT FROM a.name)
+          AND m.artifact IS NOT DISTINCT FROM a.name AND m.built_in IS NOT DISTINCT FROM a.built_in)
         GROUP BY ALL
         """
     )
@@ -226,7 +242,9 @@ def _match_tags(con: duckdb.DuckDBPyConnection, catalog: Catalog) -> None:
     )
 
 
-def read_attempts(con: duckdb.DuckDBPyConnection, services: Iterable[str], now: datetime) -> dict[str, list[Attempt]]:
+def read_attempts(
+    con: duckdb.DuckDBPyConnection, services: Iterable[str], now: datetime, built_of: BuiltOf | None = None
+) -> dict[str, list[Attempt]]:
     """Attempts by service, judged at the cut-off; what began later is ignored."""
     cursor = con.execute(
         f"SELECT {_COLUMNS} FROM matched_attempts WHERE list_contains(?, service) "
@@ -239,7 +257,8 @@ def read_attempts(con: duckdb.DuckDBPyConnection, services: Iterable[str], now: 
         for values in rows:
             row = dict(zip(names, values, strict=True))
             if row["created_at"] <= now:
-                attempts.setdefault(row["service"], []).append(_attempt(row, now))
+                proven = built_of(row["service"], row["digest"]) if built_of and row["digest"] else ()
+                attempts.setdefault(row["service"], []).append(_attempt(row, now, proven))
     return {service: _distinct_keys(found) for service, found in attempts.items()}
 
 
@@ -254,7 +273,7 @@ def _distinct_keys(attempts: list[Attempt]) -> list[Attempt]:
     ]
 
 
-def _attempt(row: Mapping[str, Any], now: datetime) -> Attempt:
+def _attempt(row: Mapping[str, Any], now: datetime, proven: tuple[tuple[str, str], ...]) -> Attempt:
     outcome, finished_at = _verdict(row, now)
     run_id = row["run_id"]
     started_at = row["started_at"] if row["started_at"] and row["started_at"] <= now else None
@@ -280,6 +299,7 @@ def _attempt(row: Mapping[str, Any], now: datetime) -> Attempt:
         labels=tuple(row["labels"] or ()),
         revisions=tuple((r["repository"], r["sha"]) for r in row["revisions"] or ()),
         artifact=(row["artifact_repository"], row["artifact_sha"]) if row["artifact_sha"] else None,
+        provenance=proven,
         origin=row["origin"],
         line=row["line"],
     )

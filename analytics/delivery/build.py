@@ -8,7 +8,7 @@ and is simply run again.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
@@ -19,7 +19,7 @@ import duckdb
 
 from analytics import progress
 from analytics.catalog import Catalog, load_catalog
-from analytics.delivery.attempts import match_attempts, read_attempts
+from analytics.delivery.attempts import BuiltOf, match_attempts, read_attempts
 from analytics.delivery.incidents import merge_incidents
 from analytics.delivery.loading import (
     batches,
@@ -59,7 +59,8 @@ class BuildSummary:
 def build(settings: Settings) -> BuildSummary:
     """Build every typed table and every fact table from what is landed.
 
-    Raises SettingsError for a bad catalog or override file and LandingError when nothing can be read.
+    Raises SettingsError for a bad catalog or override file, and where artifacts were attested for policies or trusted
+    roots that cannot be read; LandingError when nothing can be read.
     """
     catalog = load_catalog(list(settings.catalog) if isinstance(settings.catalog, list) else [settings.catalog])
     now = settings.now().astimezone(UTC).replace(tzinfo=None)
@@ -81,8 +82,9 @@ def build(settings: Settings) -> BuildSummary:
         create_views(con, settings, *ENTITIES)
         _describe(con, parts, settings, catalog, now)
         _pipeline_facts(con, settings, catalog, now, summary)
+        built_of = _provenance(con, settings, catalog, parts)
         match_attempts(con, catalog)
-        _delivery_facts(con, parts, settings, catalog, rules)
+        _delivery_facts(con, parts, settings, catalog, rules, built_of)
         _unmapped(con, parts, catalog)
         for table in (
             "services",
@@ -173,9 +175,8 @@ def _describe(
         parts.add("completeness", _fields(share))
     for refused in quarantined(settings, con):
         parts.add("quarantine", _fields(refused))
-    for source, text in con.execute("SELECT source, value FROM landed_meta WHERE key = 'names'").fetchall():
-        for repository_id, repository in json.loads(text).items():
-            parts.add("repository_ids", {"source": source, "repository_id": repository_id, "repository": repository})
+    for source, repository_id, repository in _repository_ids(con):
+        parts.add("repository_ids", {"source": source, "repository_id": repository_id, "repository": repository})
     for key, value in {
         "cut_off": now.replace(tzinfo=UTC).isoformat(),
         "time_zone": settings.time_zone,
@@ -185,6 +186,42 @@ def _describe(
         "rollback_is_evidence": str(settings.incidents.rollback_is_evidence).lower(),
     }.items():
         parts.add("snapshot", {"key": key, "value": value})
+
+
+def _repository_ids(con: duckdb.DuckDBPyConnection) -> Iterator[tuple[str, str, str]]:
+    """Source, id and name of every repository whose id is known."""
+    for source, text in con.execute("SELECT source, value FROM landed_meta WHERE key = 'names'").fetchall():
+        for repository_id, repository in json.loads(text).items():
+            yield source, repository_id, repository
+
+
+def _provenance(
+    con: duckdb.DuckDBPyConnection, settings: Settings, catalog: Catalog, parts: TableParts
+) -> BuiltOf | None:
+    """What verified provenance says that deployed artifacts were built of; None where nothing is attested or named.
+
+    Creates the temp table `proven_repositories`.
+    """
+    con.execute("CREATE OR REPLACE TEMP TABLE proven_repositories (digest VARCHAR, repository VARCHAR)")
+    found = con.execute("SELECT DISTINCT lower(digest) FROM deployments WHERE digest IS NOT NULL").fetchall()
+    ((attestations,),) = con.execute("SELECT count(*) FROM attestations").fetchall()
+    if not found or not (attestations or settings.supply_chain.bundles):
+        return None
+    # Whoever has nothing to verify does not wait for the libraries that do.
+    from analytics.supply_chain.source_commits import source_commits
+
+    ids = {repository.casefold(): repository_id for _, repository_id, repository in _repository_ids(con)}
+    commits = source_commits(con, settings, parts, {digest for (digest,) in found}, ids)
+    rows = [(digest, _canonical(catalog, repository)) for digest, repository in commits.repositories()]
+    if rows:
+        columns = [list(column) for column in zip(*rows, strict=True)]
+        con.execute("INSERT INTO proven_repositories SELECT unnest(?), unnest(?)", columns)
+    progress.report(STAGE, f"{len(rows):,} artifacts with verified provenance")
+
+    def built_of(service: str, digest: str) -> tuple[tuple[str, str], ...]:
+        return commits.of(service, catalog.by_name[service].repository, digest)
+
+    return built_of
 
 
 def _fields(row: Any) -> dict[str, Any]:
@@ -238,7 +275,12 @@ def _pipeline_facts(
 
 
 def _delivery_facts(
-    con: duckdb.DuckDBPyConnection, parts: TableParts, settings: Settings, catalog: Catalog, rules: Rules
+    con: duckdb.DuckDBPyConnection,
+    parts: TableParts,
+    settings: Settings,
+    catalog: Catalog,
+    rules: Rules,
+    built_of: BuiltOf | None,
 ) -> None:
     """Deployments, ownership, failures and incidents, one service at a time."""
 
@@ -254,7 +296,7 @@ def _delivery_facts(
         needed = {name for service in batch for name in repositories[service.name]}
         histories = read_histories(con, needed, settings.bots)
         requests = read_pull_requests(con, needed, rules)
-        attempts = read_attempts(con, [service.name for service in batch], rules.now)
+        attempts = read_attempts(con, [service.name for service in batch], rules.now, built_of)
         for service in batch:
             own = repositories[service.name]
             facts = derive_service(

@@ -124,29 +124,48 @@ class ServiceChain:
             self._remember(deployment)
 
     def _resolve(self, deployment: Deployment) -> None:
-        """Let a digest decide which commit was deployed, where the digest is known (metrics.md E33)."""
-        artifact = next((a.artifact for a in deployment.attempts if a.outcome == "success" and a.artifact), None)
-        if artifact is not None:
+        """Let a digest decide which commit was deployed, where the digest is known (metrics.md E33).
+
+        Verified provenance decides before an artifact's record, and both before the deployment's own words.
+        """
+        is_foreign = deployment.repository.casefold() != self.service.repository.casefold()
+        successes = [a for a in deployment.attempts if a.outcome == "success"]
+        proven = next((a.provenance for a in successes if a.provenance), ())
+        artifact = next((a.artifact for a in successes if a.artifact), None)
+        # Built more than once, of several commits: what the deployment says is believed if it is one of them.
+        of_known = [one for one in proven if self._known(*one)]
+        if of_known:
+            own = next((one for one in of_known if one[1] == deployment.sha), of_known[0])
+            self._decide(deployment, *own, identity="provenance")
+        elif proven and is_foreign:
+            # What nobody verified does not outweigh it: the artifact is of a commit that is not in the known history.
+            artifact = None
+        elif proven:
+            deployment.warning = "its provenance names a commit that is not in the known history"
+        if not of_known and artifact is not None:
             repository, sha = artifact[0] or self.service.repository, artifact[1]
             if self._known(repository, sha):
-                others = {
-                    name: other
-                    for name, other in deployment.revisions.items()
-                    if name.casefold() not in (deployment.repository.casefold(), repository.casefold())
-                }
-                deployment.revisions = {repository: sha, **others}
-                deployment.identity = "artifact_unverified"
+                self._decide(deployment, repository, sha, identity="artifact_unverified")
         earlier = self.by_digest.get(deployment.digest) if deployment.digest else None
         if earlier is not None and earlier.resolved:
             # The same bytes are the same code, whatever sha the record carries.
             deployment.revisions = dict(earlier.revisions)
             deployment.identity = earlier.identity if earlier.identity != "sha" else "digest"
-        is_foreign = deployment.repository.casefold() != self.service.repository.casefold()
         if is_foreign and deployment.digest and deployment.identity == "sha" and len(deployment.revisions) == 1:
             # A configuration repository's sha says nothing of the bytes that its digest names.
             deployment.resolved = False
             return
         deployment.resolved = any(self._known(name, sha) for name, sha in deployment.revisions.items())
+
+    def _decide(self, deployment: Deployment, repository: str, sha: str, *, identity: str) -> None:
+        """Take a commit for what was deployed of a repository, in the place of the record's own."""
+        others = {
+            name: other
+            for name, other in deployment.revisions.items()
+            if name.casefold() not in (deployment.repository.casefold(), repository.casefold())
+        }
+        deployment.revisions = {repository: sha, **others}
+        deployment.identity = identity
 
     def _known(self, repository: str, sha: str) -> bool:
         history = self.histories.get(repository.casefold())

@@ -53,6 +53,8 @@ def service_repositories(con: duckdb.DuckDBPyConnection, services: Iterable[Serv
         SELECT DISTINCT service, lower(repository) FROM matched_attempts
         UNION SELECT DISTINCT service, lower(artifact_repository) FROM matched_attempts
         WHERE artifact_repository IS NOT NULL
+        UNION SELECT DISTINCT service, lower(p.repository)
+        FROM matched_attempts AS m JOIN proven_repositories AS p ON p.digest = lower(m.digest)
         UNION SELECT DISTINCT service, lower(r.repository)
         FROM (SELECT service, unnest(revisions) AS r FROM matched_attempts WHERE len(revisions) > 0)
         """

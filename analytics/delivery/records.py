@@ -34,6 +34,8 @@ class Attempt:
     # (repository, sha) pairs beyond the record's own, for a deployment over several repositories.
     revisions: tuple[tuple[str, str], ...] = ()
     artifact: tuple[str | None, str] | None = None
+    # (repository, sha) pairs that verified provenance says its artifact was built of.
+    provenance: tuple[tuple[str, str], ...] = ()
     origin: str | None = None
     line: int | None = None
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import cache
@@ -81,6 +81,18 @@ def judged_rows(
                 attested.append((row["sbom_sha256"], predicate))
         rows.append(row)
     return rows, attested
+
+
+def attested_sboms(raw: bytes, wanted: Collection[str]) -> Iterator[tuple[str, bytes]]:
+    """The SBOMs in an input that was judged before, as (hash, bytes), where their hash is wanted."""
+    try:
+        documents = read_documents(raw)
+    except UntrustedInputError:
+        return
+    for document in documents:
+        predicate = _predicate(document)
+        if predicate is not None and (sha256 := hashlib.sha256(predicate).hexdigest()) in wanted:
+            yield sha256, predicate
 
 
 def unread_row(input_sha256: str, roots_hash: str, reason: str) -> Row:

@@ -5,12 +5,10 @@ Works without any network. Source: supply-chain.md sections 1 to 3.
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 
 import duckdb
 
@@ -28,15 +26,10 @@ from analytics.supply_chain.control_rows import control_findings, control_rows
 from analytics.supply_chain.controls import process_outcomes
 from analytics.supply_chain.deployments import Judged, Known, judge_deployments
 from analytics.supply_chain.findings import Finding, with_states
-from analytics.supply_chain.gathering import (
-    Place,
-    files_of,
-    landed_bundle_bytes,
-    landed_bundles,
-    read_file,
-)
+from analytics.supply_chain.gathering import Place
 from analytics.supply_chain.joining import Artifacts, Attestations, read_deployments
-from analytics.supply_chain.judging import Row, judged_rows, roots_sha256, trusted_roots, unread_row
+from analytics.supply_chain.judging import Row, trusted_roots
+from analytics.supply_chain.keeping import judge_new_bundles
 from analytics.supply_chain.rules import PROCESS_CONTROLS, Policies, load_policies
 from analytics.supply_chain.sbom_reading import SbomReader, Sboms, gather_sboms
 from analytics.supply_chain.trusted_roots import TrustedRoot
@@ -104,13 +97,14 @@ def verify(settings: Settings) -> VerifySummary:
         con.execute(f"CREATE OR REPLACE TEMP TABLE calendar AS SELECT * FROM {lake_relation(settings, 'calendar')}")
         parts = TableParts(folder)
         reader = SbomReader(con, parts)
-        places = _judge_bundles(con, settings, roots, parts, reader, summary)
+        kept = judge_new_bundles(con, settings, roots, parts, reader)
+        summary.judged, summary.known = kept.judged, kept.known
         sboms, read_now = gather_sboms(con, settings, reader, parts)
         summary.sboms = len(sboms.documents)
         progress.report(STAGE, f"{read_now:,} SBOMs read, {summary.sboms - read_now:,} known")
         deployments = read_deployments(con)
         artifacts = Artifacts(con, {service.name: service.artifacts for service in catalog.services})
-        attestations = Attestations(_judgements(con, settings), _stated(places))
+        attestations = Attestations(_judgements(con, settings), _stated(kept.places))
         known = _known(con, settings, sboms, policies, now)
         owners = {service.name: service.team for service in catalog.services}
         found: list[Finding] = []
@@ -160,90 +154,6 @@ def _made_under(
         "verifier": VERIFIER,
         **{f"trusted_root {number}": f"{root.name} sha256:{root.sha256}" for number, root in enumerate(roots, start=1)},
     }
-
-
-# --- cryptography, once ----------------------------------------------------------------------------------------------
-
-
-def _judge_bundles(
-    con: duckdb.DuckDBPyConnection,
-    settings: Settings,
-    roots: Sequence[TrustedRoot],
-    parts: TableParts,
-    reader: SbomReader,
-    summary: VerifySummary,
-) -> list[Place]:
-    """Judge bundles that were not judged under these roots before; `reader` gets the SBOMs they attest."""
-    roots_hash = roots_sha256(roots)
-    files = {place.sha256: (place, path) for place, path in _files(settings)}
-    places = [*landed_bundles(con), *(place for place, _ in files.values())]
-    con.execute(
-        "CREATE OR REPLACE TEMP TABLE present_bundles (input_sha256 VARCHAR, stated_digest VARCHAR, origin VARCHAR)"
-    )
-    if places:
-        con.execute(
-            "INSERT INTO present_bundles SELECT unnest(?::VARCHAR[]), unnest(?::VARCHAR[]), unnest(?::VARCHAR[])",
-            [[one.sha256 for one in places], [one.digest for one in places], [one.origin for one in places]],
-        )
-    kept = (
-        "SELECT * FROM attestation_judgements "
-        f"WHERE roots_sha256 = '{roots_hash}' AND input_sha256 IN (SELECT input_sha256 FROM present_bundles)"
-    )
-    new = [
-        sha256
-        for (sha256,) in con.execute(
-            "SELECT DISTINCT input_sha256 FROM present_bundles WHERE input_sha256 NOT IN "
-            f"(SELECT input_sha256 FROM ({kept})) ORDER BY 1"
-        ).fetchall()
-    ]
-    (summary.known,) = con.execute(f"SELECT count(DISTINCT input_sha256) FROM ({kept})").fetchall()[0]
-    (stale,) = con.execute(
-        f"SELECT (SELECT count(*) FROM attestation_judgements) - (SELECT count(*) FROM ({kept}))"
-    ).fetchall()[0]
-    for number, (sha256, raw) in enumerate(_bytes(con, new, files)):
-        if number % _EVERY == 0:
-            progress.report(STAGE, "bundles", number, len(new))
-        if isinstance(raw, str):
-            parts.add("attestation_judgements", unread_row(sha256, roots_hash, raw))
-            continue
-        rows, documents = judged_rows(sha256, raw, roots, roots_hash)
-        for row in rows:
-            parts.add("attestation_judgements", row)
-        for sbom_sha256, document in documents:
-            reader.take(sbom_sha256, document, "attested")
-        summary.judged += 1
-    if new or stale:
-        # What was known is read into memory first: its files are replaced.
-        con.execute(f"CREATE OR REPLACE TEMP TABLE kept_judgements AS {kept}")
-        query = f"SELECT * FROM kept_judgements UNION ALL BY NAME {parts.relation('attestation_judgements')}"
-        write_table(con, settings, "attestation_judgements", query)
-        create_views(con, settings, "attestation_judgements")
-    write_table(con, settings, "attestation_places", "SELECT * FROM present_bundles")
-    progress.report(STAGE, f"{summary.judged:,} bundles judged, {summary.known:,} known")
-    return places
-
-
-def _files(settings: Settings) -> Iterator[tuple[Place, Path]]:
-    for path in files_of(settings, settings.supply_chain.bundles, "bundles"):
-        try:
-            sha256 = hashlib.sha256(read_file(path)).hexdigest()
-        except (OSError, ValueError) as error:
-            # What cannot be read is known by its name, so that it is a row too.
-            sha256 = hashlib.sha256(f"{path}: {error}".encode()).hexdigest()
-        yield Place(sha256, str(path)), path
-
-
-def _bytes(
-    con: duckdb.DuckDBPyConnection, new: Sequence[str], files: Mapping[str, tuple[Place, Path]]
-) -> Iterator[tuple[str, bytes | str]]:
-    """The bytes of new inputs, or words where a file cannot be read."""
-    yield from landed_bundle_bytes(con, [sha256 for sha256 in new if sha256 not in files])
-    for sha256 in new:
-        if sha256 in files:
-            try:
-                yield sha256, read_file(files[sha256][1])
-            except (OSError, ValueError) as error:
-                yield sha256, f"{files[sha256][1]} cannot be read: {error}"
 
 
 def _stated(places: Sequence[Place]) -> dict[str, set[str]]:

@@ -114,6 +114,34 @@ def test_an_artifact_decides_which_commit_a_config_repositorys_deployment_shippe
     assert counted(walked) == {"v2": "c2"}
 
 
+def test_provenance_decides_before_an_artifacts_record() -> None:
+    attempts = [
+        attempt("v1", 3),
+        attempt("c1", 4, repository="acme/gitops", artifact=(REPOSITORY, "v3"), provenance=((REPOSITORY, "v2"),)),
+    ]
+    deployments, walked = chain(LINE, attempts)
+    assert deployments[1].identity == "provenance"
+    assert counted(walked) == {"v2": "c1"}
+
+
+def test_of_several_commits_the_one_that_the_deployment_names_was_deployed() -> None:
+    both = ((REPOSITORY, "v3"), (REPOSITORY, "v2"))
+    deployments, walked = chain(LINE, [attempt("v1", 3), attempt("v2", 4, provenance=both)])
+    assert (deployments[1].identity, counted(walked)) == ("provenance", {"v2": "v2"})
+    _, walked = chain(LINE, [attempt("v1", 3), attempt("c1", 4, repository="acme/gitops", provenance=both)])
+    assert counted(walked) == {"v2": "c1", "v3": "c1"}
+
+
+def test_provenance_of_an_unknown_commit_outweighs_a_record_but_not_the_own_repositorys_sha() -> None:
+    proven = {"provenance": ((REPOSITORY, "zz"),), "artifact": (REPOSITORY, "v2"), "digest": "sha256:a"}
+    deployments, _ = chain(LINE, [attempt("v1", 3), attempt("c1", 4, repository="acme/gitops", **proven)])
+    assert (deployments[1].kind, deployments[1].identity) == ("unresolved", "sha")
+    proven.pop("artifact")
+    deployments, walked = chain(LINE, [attempt("v1", 3), attempt("v2", 4, **proven)])
+    assert (deployments[1].kind, deployments[1].identity, counted(walked)) == ("change", "sha", {"v2": "v2"})
+    assert deployments[1].warning == "its provenance names a commit that is not in the known history"
+
+
 def test_a_deployment_of_only_other_services_paths_is_a_redeploy() -> None:
     commits = [
         commit("v1", files=("a/x",)),
