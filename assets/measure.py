@@ -6,6 +6,7 @@ What a metric means stands in `analytics.metrics.registry`.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -21,6 +22,7 @@ from assets.checks import VALUES_SOUND, judge_values, values_sound_spec
 from assets.metadata import column_schema, owners, value_metadata
 from assets.partitions import key_of_quarter, quarter_of_key, settled_beta
 from assets.resources import Workspace, stage
+from reports.pack import folder_name, newest_revision
 
 GROUP = "measure"
 PUBLISHED = dg.AssetKey(["published", "analytics"])
@@ -42,6 +44,8 @@ class MeasuredRows:
 
     organization: Mapping[Quarter, Mapping[str, Row]]
     services: Mapping[Quarter, Mapping[str, Sequence[Row]]]
+    # Where the packs of the quarters lie.
+    packs_dir: Path
 
     def history(self, metric: str, until: Quarter) -> list[tuple[str, float | None]]:
         """The organization's values up to a quarter, oldest first."""
@@ -58,7 +62,9 @@ class MeasuredRows:
             empty = dict.fromkeys(("value", "n", "low", "high", "open", "reading"))
             row = {**empty, "unit": "", "quarter": str(quarter), "reason": "not_measured", "definition": metric}
         services = self.services.get(quarter, {}).get(metric, ())
-        return value_metadata(row, self.history(metric, quarter), services)
+        folder = folder_name(quarter, max(0, newest_revision(self.packs_dir, quarter)))
+        pack = (self.packs_dir / folder / "index.html").as_uri()
+        return value_metadata(row, self.history(metric, quarter), services, pack)
 
 
 def read_measured(settings: Settings, quarters: Sequence[Quarter]) -> MeasuredRows:
@@ -75,7 +81,7 @@ def read_measured(settings: Settings, quarters: Sequence[Quarter]) -> MeasuredRo
             elif row["scope"] == "service":
                 by_metric.setdefault(row["metric"], []).append(row)
         services[quarter] = by_metric
-    return MeasuredRows(organization, services)
+    return MeasuredRows(organization, services, settings.packs_dir)
 
 
 def measure_assets(settings: Settings, partitions: dg.TimeWindowPartitionsDefinition) -> list[dg.AssetsDefinition]:
@@ -199,4 +205,5 @@ def _metric_spec(settings: Settings, metric: Metric) -> dg.AssetSpec:
         owners=owners(settings),
         tags={"stage": GROUP, "unit": metric.unit},
         code_version=str(metric.version),
+        metadata={"dagster/column_schema": column_schema(TABLES["metric_values"].columns)},
     )

@@ -100,12 +100,15 @@ def number(value: float | int | None) -> dg.MetadataValue[Any]:
 
 
 def value_metadata(
-    row: Mapping[str, Any], history: Sequence[tuple[str, float | None]], services: Sequence[Mapping[str, Any]]
+    row: Mapping[str, Any],
+    history: Sequence[tuple[str, float | None]],
+    services: Sequence[Mapping[str, Any]],
+    pack: str = "-",
 ) -> dict[str, Any]:
     """Metadata of one metric in one quarter: numbers, words, trend and the ten services with most observations.
 
     `row` is the organization's value in the shape of contract.md section 5, `history` its values by quarter, and
-    `services` the services' rows of the same quarter.
+    `services` the services' rows of the same quarter. `pack` is the address of the quarter's pack, newest or to come.
     """
     unit = str(row["unit"])
     trend = ", ".join(f"{quarter} {readable(value, unit)}" for quarter, value in history)
@@ -132,6 +135,7 @@ def value_metadata(
         "trend": dg.MetadataValue.md(sparkline([value for _, value in history], trend) or "no value yet"),
         "trend in words": trend,
         "services": dg.MetadataValue.md(table),
+        "pack": dg.MetadataValue.url(pack),
         "dagster/partition_row_count": 1 + len(services),
     }
 

@@ -5,9 +5,10 @@ Belongs here: calling `reports.pack` and saying where the pack lies.
 
 import dagster as dg
 
+from analytics.lake.schemas import TABLES
 from analytics.settings import Settings
 from assets.measure import PUBLISHED
-from assets.metadata import owners
+from assets.metadata import column_schema, owners
 from assets.partitions import quarter_of_key, settled_beta
 from assets.resources import Workspace, stage
 from reports import pack as report_pack
@@ -30,6 +31,8 @@ def pack_assets(settings: Settings, partitions: dg.TimeWindowPartitionsDefinitio
             kinds={"html", "plotly"},
             owners=owners(settings),
             tags={"stage": GROUP},
+            # Of the annex, which holds every value that the pages show.
+            metadata={"dagster/column_schema": column_schema(TABLES["metric_values"].columns)},
             description=(
                 "The report pack of a quarter: pages, charts and the values behind them.\n\n"
                 "A folder that is never overwritten; one with other contents becomes the next revision."

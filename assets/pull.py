@@ -10,8 +10,9 @@ import dagster as dg
 
 from analytics.landing import coverage as landing_coverage
 from analytics.landing import pull as landing_pull
+from analytics.landing.schema import landing_columns
 from analytics.settings import Settings, Source
-from assets.metadata import markdown_table, markdown_text, owners
+from assets.metadata import column_schema, markdown_table, markdown_text, owners
 from assets.resources import Workspace, stage
 
 GROUP = "pull"
@@ -46,6 +47,7 @@ def _pull_asset(settings: Settings, source: Source) -> dg.AssetsDefinition:
                 kinds={"duckdb", source.type},
                 owners=owners(settings),
                 tags={"stage": GROUP, "source_type": source.type},
+                metadata={"dagster/column_schema": column_schema(landing_columns("items"))},
             )
         ],
         check_specs=[

@@ -40,6 +40,11 @@ TABLES: dict[str, str] = {
 }
 
 
+def landing_columns(table: str) -> dict[str, str]:
+    """Names and DuckDB types of a landing table's columns."""
+    return dict(column.split(" ", 1) for column in TABLES[table].split(", "))
+
+
 def landing_path(settings: Settings, source: str) -> Path:
     """Where a source lands."""
     return settings.landing_dir / f"{source}.duckdb"

@@ -141,6 +141,16 @@ def test_one_metric_can_be_chosen(settings: Settings, stages: Any, own_instance:
     assert {event.asset_key for event in result.get_asset_materialization_events()} == {RATE}
 
 
+def test_a_metric_leads_to_the_newest_pack_of_its_quarter(
+    settings: Settings, stages: Any, own_instance: dg.DagsterInstance
+) -> None:
+    (settings.packs_dir / "2026-Q1.r2").mkdir(parents=True)
+    run(settings, own_instance)
+    assert shown(own_instance, RATE, "2026-01-01")["pack"] == f"{settings.packs_dir.as_uri()}/2026-Q1.r2/index.html"
+    # Of a quarter without one it is where the first will lie.
+    assert shown(own_instance, RATE, "2025-07-01")["pack"] == f"{settings.packs_dir.as_uri()}/2025-Q3/index.html"
+
+
 def test_services_are_listed_with_hostile_names_as_text(
     settings: Settings, stages: Any, own_instance: dg.DagsterInstance
 ) -> None:

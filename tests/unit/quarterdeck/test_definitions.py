@@ -33,7 +33,7 @@ def test_the_location_loads_and_is_not_empty(settings_path: Path) -> None:
     assert len(definitions.resolve_all_asset_specs()) > len(METRICS)
 
 
-def test_every_asset_has_a_group_kinds_owners_tags_and_a_first_sentence(settings_path: Path) -> None:
+def test_every_asset_has_a_group_kinds_owners_tags_columns_and_a_first_sentence(settings_path: Path) -> None:
     for spec in build_definitions(load_settings(settings_path)).resolve_all_asset_specs():
         assert spec.kinds, spec.key
         assert spec.owners, spec.key
@@ -41,6 +41,10 @@ def test_every_asset_has_a_group_kinds_owners_tags_and_a_first_sentence(settings
         first = (spec.description or "").split("\n")[0]
         assert first.endswith("."), spec.key
         assert not first.startswith("#"), spec.key
+        schema = spec.metadata["dagster/column_schema"]
+        assert isinstance(schema, dg.TableSchema), spec.key
+        assert schema.columns, spec.key
+        assert all(column.type for column in schema.columns), spec.key
 
 
 def test_the_quarter_job_runs_every_asset_and_every_check(settings_path: Path) -> None:
