@@ -412,6 +412,13 @@ class AlertSettings(StrictModel):
     waiver_days: int = Field(default=14, ge=0)
 
 
+class RetentionSettings(StrictModel):
+    """How long what was received is kept as it came; records are always kept."""
+
+    # Bodies of an API's answers; without a number they are kept for good, and `reprocess` can translate them anew.
+    raw_pages_days: int | None = Field(default=None, ge=1)
+
+
 class Settings(StrictModel):
     """Everything in `quarterdeck.yaml`, with paths made absolute by `load_settings`."""
 
@@ -434,6 +441,7 @@ class Settings(StrictModel):
     engine: EngineSettings = EngineSettings()
     schedules: ScheduleSettings = ScheduleSettings()
     alerts: AlertSettings = AlertSettings()
+    retention: RetentionSettings = RetentionSettings()
     # Where the settings file stands; set by load_settings, never by the user.
     settings_path: Path = Field(default=Path("quarterdeck.yaml"), exclude=True, alias="__path__")
 

@@ -36,6 +36,11 @@ concurrency:
 run_monitoring:
   enabled: true
   free_slots_after_run_end_seconds: 300
+
+# Ticks that did nothing are kept a week; those that failed, a season.
+retention:
+  schedule: {purge_after_days: {skipped: 7, failure: 90, success: 365}}
+  sensor: {purge_after_days: {skipped: 7, failure: 90, success: 365}}
 """
 
 WORKSPACE_YAML = """\

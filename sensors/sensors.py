@@ -69,8 +69,6 @@ def _alerting(
 ) -> dg.SensorDefinition:
     @dg.sensor(
         name=name,
-        # It asks for no run; Dagster wants to know what it could ask for.
-        job_name=NIGHTLY_JOB,
         minimum_interval_seconds=seconds,
         default_status=status,
         description=description,
@@ -91,7 +89,6 @@ def _alerting(
 def _pack_published(status: dg.DefaultSensorStatus) -> dg.SensorDefinition:
     @dg.sensor(
         name="pack_published",
-        job_name=NIGHTLY_JOB,
         minimum_interval_seconds=MINUTE,
         default_status=status,
         description="Tell where each new pack lies; one that was kept unchanged is no news.",

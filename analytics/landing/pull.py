@@ -19,6 +19,7 @@ from analytics.errors import PausedError, QuarterdeckError, SourceError, Unreach
 from analytics.landing.pages import judge_page
 from analytics.landing.providers import deploy_workflows, provider_of
 from analytics.landing.reprocess import reprocess
+from analytics.landing.retention import drop_old_bodies
 from analytics.landing.store import Landed, LandingStore
 from analytics.landing.wanted import wanted
 from analytics.settings import Settings, Source
@@ -86,7 +87,9 @@ def _pull_source(settings: Settings, source: Source) -> PullResult:
     try:
         provider = provider_of(settings, source)
         with LandingStore.open(settings, source.name) as store:
-            return _pull_provider(provider, store, source.type, deploy_workflows(settings, source))
+            result = _pull_provider(provider, store, source.type, deploy_workflows(settings, source))
+            drop_old_bodies(store, settings, source.name)
+            return result
     except (QuarterdeckError, OSError, duckdb.Error) as error:
         _logger.error("source %s failed: %s", source.name, error)
         resume_at = error.resume_at if isinstance(error, PausedError) else None
