@@ -22,7 +22,7 @@ from assets.checks import VALUES_SOUND, judge_values, values_sound_spec
 from assets.metadata import column_schema, owners, value_metadata
 from assets.partitions import key_of_quarter, quarter_of_key, settled_beta
 from assets.resources import Workspace, stage
-from reports.pack import folder_name, newest_revision
+from reports.shelf import folder_name, newest_revision
 
 GROUP = "measure"
 PUBLISHED = dg.AssetKey(["published", "analytics"])
