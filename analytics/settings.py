@@ -301,6 +301,26 @@ class ReworkRules(StrictModel):
     titles: list[str] = ["hotfix*"]
 
 
+class PracticeRules(StrictModel):
+    """What counts as ready, verified, fresh, drifted and onboarded (metrics.md section 4, rows 8 to 17)."""
+
+    # Services of these tiers are to be ready for a rollback.
+    critical_tiers: list[Annotated[int, Field(ge=0)]] = [0, 1]
+    # A drill counts for so many days before a quarter's end (or the cut-off).
+    drill_window_days: int = Field(default=180, ge=1, le=3660)
+    # A runbook is fresh for so many months before a quarter's end (or the cut-off).
+    runbook_months: int = Field(default=6, ge=1, le=120)
+    # Checks of these kinds, and jobs of these names in the deployment's own run, verify a deployment.
+    check_kinds: list[str] = ["smoke*", "synthetic*"]
+    check_jobs: list[str] = ["*smoke*", "*synthetic*"]
+    # How long before and after a deployment its error budget is looked at.
+    budget_window_hours: float = Field(default=24, gt=0, le=24 * 90)
+    # Incidents with such a label are configuration drift.
+    drift_labels: list[str] = ["*drift*"]
+    # Reusable workflows that are a standard; without any, every one that lies in another repository than the run.
+    templates: list[str] = []
+
+
 class SupplyChainSettings(StrictModel):
     """Where policies, waivers, roots, bundles and SBOMs are."""
 
@@ -434,6 +454,7 @@ class Settings(StrictModel):
     sources: list[Source] = []
     incidents: IncidentRules = IncidentRules()
     rework: ReworkRules = ReworkRules()
+    practices: PracticeRules = PracticeRules()
     bots: list[str] = ["*[bot]", "renovate*", "dependabot*"]
     supply_chain: SupplyChainSettings = SupplyChainSettings()
     targets: dict[str, float] = {}

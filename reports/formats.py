@@ -46,6 +46,17 @@ REASONS = {
     "no_jobs": "no pipeline jobs",
     "no_policy": "no policy configured",
     "no_catalog_entry": "not in the catalog",
+    "not_critical": "not a critical service",
+    "no_slo": "no objective with an error budget",
+    "no_sample_before": "no sample of the error budget shortly before a deployment",
+    "no_sample_after": "no sample of the error budget after a deployment",
+    "window_open": "the time after the deployment is not over yet",
+    "no_blocked_runs": "no run was blocked",
+    "no_survey": "no answers",
+    "no_required_controls": "the policy requires nothing",
+    "not_evaluated": "some controls could not be evaluated",
+    "not_verified": "not verified yet",
+    "not_known_then": "not known at that time",
 }
 
 

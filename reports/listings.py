@@ -63,8 +63,10 @@ def _parts(row: Row) -> str:
 
 
 def _beside(row: Row) -> str:
+    missing = row.get("missing")
     if row["value"] is None:
-        words = [formats.reason_words(row["reason"])]
+        named = missing and row["reason"] == "not_collected"
+        words = [formats.reason_words(row["reason"]) + (f": {missing}" if named else "")]
     else:
         words = [row["reading"]] if row["reading"] else []
         if row["low"] is not None and row["high"] is not None:
@@ -72,6 +74,8 @@ def _beside(row: Row) -> str:
             pace = formats.pace_of(row["value"])
             low, high = (readable(row[end], row["unit"], pace) for end in ("low", "high"))
             words.insert(0, f"{low} to {high}")
+        if missing:
+            words.append(f"without {missing}")
     if row["open"]:
         words.append(f"{row['open']} open")
     return "; ".join(words)

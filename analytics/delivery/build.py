@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
-from importlib import metadata, resources
+from importlib import metadata
 from typing import Any
 
 import duckdb
@@ -29,6 +29,8 @@ from analytics.delivery.loading import (
     service_repositories,
 )
 from analytics.delivery.overrides import load_overrides
+from analytics.delivery.practices import practice_facts, quarter_rows, runbook_rows
+from analytics.delivery.queries import sql
 from analytics.delivery.records import Incident, Rules
 from analytics.delivery.rows import fact_rows
 from analytics.delivery.service_facts import derive_service
@@ -99,10 +101,14 @@ def build(settings: Settings) -> BuildSummary:
             "completeness",
             "quarantine",
             "repository_ids",
+            "service_runbooks",
+            "quarters",
             "snapshot",
         ):
             summary.tables[table] = write_table(con, settings, table, parts.relation(table))
         summary.tables["calendar"] = write_table(con, settings, "calendar", "SELECT * FROM calendar")
+        practice_facts(con, settings, catalog, lambda name: _canonical(catalog, name), summary.tables)
+        progress.report(STAGE, "drills, runbooks, checks, budgets, gates, surveys, templates")
         summary.unmapped = summary.tables["unmapped"]
     note_lake_version(settings)
     progress.report(STAGE, f"{sum(summary.tables.values()):,} rows in {len(summary.tables)} tables")
@@ -154,6 +160,8 @@ def _describe(
                 else settings.incidents.link_window_hours,
                 "failed_attempt_is_failure": service.failed_attempt_is_failure,
                 "lifecycle": service.lifecycle,
+                "critical": None if service.tier is None else service.tier in settings.practices.critical_tiers,
+                "rollback_automation": service.rollback.automation,
             },
         )
     members: dict[tuple[str, str, str, str], None] = {}
@@ -167,6 +175,8 @@ def _describe(
             if name is not None:
                 members[scope, name, "service", service.name] = None
                 members[scope, name, "repository", repository] = None
+                if service.team is not None:
+                    members[scope, name, "team", service.team] = None
     for scope, name, kind, subject in members:
         parts.add("scope_members", {"scope": scope, "name": name, "subject_kind": kind, "subject": subject})
     for row in collection(settings, con):
@@ -177,6 +187,12 @@ def _describe(
         parts.add("quarantine", _fields(refused))
     for source, repository_id, repository in _repository_ids(con):
         parts.add("repository_ids", {"source": source, "repository_id": repository_id, "repository": repository})
+    for runbook in runbook_rows(con, catalog):
+        parts.add("service_runbooks", runbook)
+    today = settings.calendar.covered_days(settings.calendar.quarter_of(now), settings.now())[1] - timedelta(days=1)
+    for quarter in quarter_rows(settings.calendar, settings.practices, CALENDAR_START, today):
+        parts.add("quarters", quarter)
+    templates = con.execute("SELECT 1 FROM pipeline_runs WHERE referenced_workflows IS NOT NULL LIMIT 1").fetchone()
     for key, value in {
         "cut_off": now.replace(tzinfo=UTC).isoformat(),
         "time_zone": settings.time_zone,
@@ -184,6 +200,8 @@ def _describe(
         "organization": settings.organization,
         "code_version": metadata.version("quarterdeck"),
         "rollback_is_evidence": str(settings.incidents.rollback_is_evidence).lower(),
+        "runs_name_templates": str(templates is not None).lower(),
+        "has_policy": str(settings.supply_chain.policies is not None).lower(),
     }.items():
         parts.add("snapshot", {"key": key, "value": value})
 
@@ -401,8 +419,3 @@ def _unmapped(con: duckdb.DuckDBPyConnection, parts: TableParts, catalog: Catalo
                         "last_at": last_at,
                     },
                 )
-
-
-def sql(name: str) -> str:
-    """The text of a query of this room."""
-    return resources.files("analytics.delivery").joinpath("sql", name).read_text(encoding="utf-8")

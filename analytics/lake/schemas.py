@@ -55,7 +55,7 @@ FACT_TABLES = {
             "services",
             _columns(
                 "service, team, tier BIGINT, repository, since DATE, entity, link_window_hours DOUBLE, "
-                "failed_attempt_is_failure BOOLEAN, lifecycle"
+                "failed_attempt_is_failure BOOLEAN, lifecycle, critical BOOLEAN, rollback_automation"
             ),
             None,
             "The catalog's services.",
@@ -152,6 +152,87 @@ FACT_TABLES = {
             _columns("runner, quarter, repository, day DATE, jobs BIGINT, busy_us BIGINT, window_us BIGINT"),
             "day",
             "Busy time of a runner per repository and quarter beside the window in which the runner was seen.",
+        ),
+        Table(
+            "quarters",
+            _columns("quarter, first_day DATE, last_day DATE, drills_from DATE, runbooks_from DATE"),
+            None,
+            "Quarters up to the cut-off, and since when a drill or a change of a runbook counts at the end of each.",
+        ),
+        Table(
+            "rollback_drills",
+            _columns("service, performed_at TIMESTAMP, day DATE, kind, outcome, set_aside"),
+            "day",
+            "Rollback drills of a service; `set_aside` says why one does not count.",
+        ),
+        Table(
+            "service_runbooks",
+            _columns("service, purpose, repository, path, state, watched BOOLEAN"),
+            None,
+            "Runbooks that the catalog names, whether the file was found, and whether its changes are known at all.",
+        ),
+        Table(
+            "runbook_changes",
+            _columns("service, purpose, path, sha, changed_at TIMESTAMP, day DATE"),
+            "day",
+            "Commits that changed a runbook.",
+        ),
+        Table(
+            "deployment_checks",
+            _columns(
+                "service, deployment_key, deployment_id, origin_kind, name, kind, conclusion, completed_at TIMESTAMP, "
+                "day DATE, set_aside"
+            ),
+            "day",
+            "Checks and jobs that looked at a production deployment; `set_aside` says why one does not verify it.",
+            sorted_by=("service",),
+        ),
+        Table(
+            "budget_impacts",
+            _columns(
+                "service, deployment_key, slo, day DATE, began_at TIMESTAMP, ended_at TIMESTAMP, base_at TIMESTAMP, "
+                "before_at TIMESTAMP, after_at TIMESTAMP, remaining_base DOUBLE, remaining_before DOUBLE, "
+                "remaining_after DOUBLE, impact_trillionths BIGINT, excluded"
+            ),
+            "day",
+            "Error budget burnt in the window after a deployment less the one before, by objective.",
+            sorted_by=("service",),
+        ),
+        Table(
+            "gate_outcomes",
+            _columns("repository, run_id, gate, outcome, resolution, judged_at TIMESTAMP, day DATE, known BOOLEAN"),
+            "day",
+            "What security gates said of runs, and what came of it.",
+        ),
+        Table(
+            "manual_interventions",
+            _columns(
+                "service, deployment_key, kind, repository, run_id, attempt BIGINT, detail, happened_at TIMESTAMP, "
+                "day DATE, excluded"
+            ),
+            "day",
+            "Re-runs of deployments, overridden gates and hotfixes.",
+        ),
+        Table(
+            "drift_incidents",
+            _columns("service, incident_key, title, severity, label, opened_at TIMESTAMP, day DATE, url"),
+            "day",
+            "Incidents that a label calls configuration drift; `service` is empty where nobody knows whose it is.",
+        ),
+        Table(
+            "survey_answers",
+            _columns(
+                "team, stated_team, question, respondent, score DOUBLE, max_score DOUBLE, share_trillionths BIGINT, "
+                "answered_at TIMESTAMP, day DATE, excluded, origin, line BIGINT"
+            ),
+            "day",
+            "Answers of surveys by team; `team` is empty where the catalog knows none of that name.",
+        ),
+        Table(
+            "template_adoption",
+            _columns("service, repository, run_id, workflow, template, first_at TIMESTAMP, day DATE"),
+            None,
+            "The first run of each service that called a standard pipeline template.",
         ),
         Table(
             "unmapped",
@@ -300,10 +381,10 @@ FACT_TABLES = {
             _columns(
                 "metric, scope, name, quarter, series, value DOUBLE, unit, n BIGINT, numerator DOUBLE, "
                 "denominator DOUBLE, low DOUBLE, high DOUBLE, open BIGINT, reason, reading, definition, "
-                "covered_from DATE, covered_to DATE, excluded"
+                "covered_from DATE, covered_to DATE, excluded, missing, blended BOOLEAN"
             ),
             None,
-            "Every metric by scope, name, quarter and series; a NULL value has its reason.",
+            "Every metric by scope, name, quarter and series; a NULL value has its reason, a missing source its name.",
         ),
     )
 }

@@ -13,6 +13,15 @@ import duckdb
 
 from analytics.periods import Calendar, Quarter
 
+# What tells of an entity that no source offers as such; rows of these relations are enough.
+_TOLD_BY = {
+    "checks": "(SELECT * FROM deployment_checks WHERE origin_kind = 'job')",
+    "file_revisions": "(SELECT * FROM service_runbooks WHERE watched)",
+    "referenced_workflows": "(SELECT * FROM snapshot WHERE key = 'runs_name_templates' AND value = 'true')",
+    "attestations": "attestation_places",
+    "sboms": "sbom_documents",
+}
+
 
 @dataclass(frozen=True)
 class ServiceEntry:
@@ -44,6 +53,7 @@ class Snapshot:
     now: datetime
     organization: str
     rollback_is_evidence: bool
+    has_policy: bool
     collected: frozenset[str]
     services: dict[str, ServiceEntry]
     scopes: dict[tuple[str, str], frozenset[str]]
@@ -66,9 +76,30 @@ def read_snapshot(con: duckdb.DuckDBPyConnection) -> Snapshot:
         now=datetime.fromisoformat(facts["cut_off"]).astimezone(UTC),
         organization=facts["organization"],
         rollback_is_evidence=facts["rollback_is_evidence"] == "true",
-        collected=frozenset(row[0] for row in con.execute("SELECT DISTINCT entity FROM collection").fetchall()),
+        has_policy=facts.get("has_policy") == "true",
+        collected=frozenset(row[0] for row in con.execute("SELECT DISTINCT entity FROM collection").fetchall())
+        | _otherwise_known(con),
         services=services,
         scopes={key: frozenset(members) for key, members in sorted(scopes.items())},
+    )
+
+
+def _otherwise_known(con: duckdb.DuckDBPyConnection) -> frozenset[str]:
+    """Entities without a feed of their own of which something else tells, such as jobs that check deployments."""
+    return frozenset(
+        entity for entity, table in _TOLD_BY.items() if con.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchone()
+    )
+
+
+def create_members(con: duckdb.DuckDBPyConnection) -> None:
+    """Create the temporary table `members`: scope_members, and the organisation's share in what belongs to nobody.
+
+    Rows of no known service, repository or team have the empty subject; the organisation shows them, most as left out.
+    """
+    con.execute(
+        "CREATE OR REPLACE TEMP TABLE members AS SELECT * FROM scope_members UNION ALL "
+        "SELECT 'organization', value, kind, '' FROM snapshot "
+        "CROSS JOIN (SELECT unnest(['service', 'repository', 'team']) AS kind) WHERE key = 'organization'"
     )
 
 

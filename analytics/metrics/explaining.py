@@ -10,8 +10,9 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from analytics.errors import UsageError
-from analytics.metrics.registry import BY_NAME, MICROSECONDS, Metric
+from analytics.errors import LakeError, UsageError
+from analytics.metrics.coverage import create_members
+from analytics.metrics.registry import BY_NAME, MICROSECONDS, TRILLION, Metric
 from analytics.metrics.values import metric_values, open_published
 from analytics.periods import Quarter
 from analytics.settings import Settings
@@ -67,6 +68,10 @@ def explain(
     scope = "service" if service else "team" if team else "organization"
     values = [row for row in metric_values(settings, quarter, scope) if row["metric"] == metric]
     name = service or team or (values[0]["name"] if values else settings.organization)
+    if not values:
+        raise LakeError(
+            f"{metric} has not been measured yet", where=str(settings.published_path), fix="Run `quarterdeck measure`."
+        )
     value = next((row for row in values if row["name"] == name and row["series"] == wanted_series), None)
     if value is None:
         raise UsageError(f"there is no {scope} '{name}'", fix=_nearest(name, {row["name"] for row in values}))
@@ -96,6 +101,7 @@ def _rows(
     settings: Settings, metric: Metric, quarter: Quarter, scope: str, name: str, series: str | None
 ) -> tuple[list[str], list[dict[str, Any]]]:
     with open_published(settings) as con:
+        create_members(con)
         con.execute(f"CREATE TEMP VIEW observations AS {metric.observations_sql()}")
         given = [row[0] for row in con.execute("DESCRIBE observations").fetchall()]
         hidden = {"subject", "day", "excluded", "series", "cluster"}
@@ -114,7 +120,7 @@ def _rows(
             f"SELECT o.subject, o.day, o.excluded, {', '.join(f'o.{column}' for column in details)} "
             "FROM observations o "
             "JOIN calendar c ON c.day = o.day AND c.quarter = $quarter "
-            "JOIN scope_members m ON m.subject_kind = $kind AND m.subject = o.subject "
+            "JOIN members m ON m.subject_kind = $kind AND m.subject = o.subject "
             f"AND m.scope = $scope AND m.name = $name WHERE true {by_series} "
             f"ORDER BY o.excluded IS NOT NULL, o.excluded, o.day, {order}",
             parameters,
@@ -122,16 +128,15 @@ def _rows(
         names = [column[0] for column in cursor.description]
         rows = [dict(zip(names, values, strict=True)) for values in cursor.fetchall()]
     subject = metric.subject
-    unit = metric.unit if metric.unit in MICROSECONDS else None
-    columns = [subject if name == "subject" else name for name in names]
-    if unit and "amount_us" in columns:
-        columns[columns.index("amount_us")] = unit
+    amount_column = next((name for name in ("amount_us", "amount_trillionths") if name in names), None)
+    shown_as = "share" if amount_column == "amount_trillionths" else metric.unit
+    scale = TRILLION if amount_column == "amount_trillionths" else MICROSECONDS.get(metric.unit, 1)
+    columns = list(dict.fromkeys({"subject": subject, amount_column: shown_as}.get(name, name) for name in names))
     for row in rows:
         row[subject] = row.pop("subject")
-        if unit and "amount_us" in row:
-            amount = row.pop("amount_us")
-            row[unit] = None if amount is None else amount / MICROSECONDS[unit]
-    columns = list(dict.fromkeys(columns))
+        if amount_column is not None:
+            amount = row.pop(amount_column)
+            row[shown_as] = None if amount is None else amount / scale
     return columns, [{column: row[column] for column in columns} for row in rows]
 
 

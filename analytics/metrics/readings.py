@@ -23,10 +23,13 @@ from analytics.comparisons import (
 )
 from analytics.metrics.aggregates import Key, Measured
 from analytics.metrics.coverage import Covered
-from analytics.metrics.registry import MICROSECONDS, Metric
+from analytics.metrics.metric import MICROSECONDS, TRILLION, Metric
 from analytics.periods import Quarter
 from analytics.statistics import MIN_N_MEDIAN
 
+TOO_FEW = "too few data"
+# The same few things counted in both quarters, or windows that overlap, are no independent trials.
+NOT_TESTED = "not tested"
 # Older quarters were read when they were new; their packs keep the word.
 READ_QUARTERS = 9
 
@@ -41,9 +44,8 @@ def readings(
 ) -> dict[Key, str | None]:
     """A word per scope, name, quarter and series for the newest quarters."""
     words: dict[Key, str | None] = {}
-    if metric.kind == "utilization":
-        # The windows of runners are no independent trials; a test would say more than is known.
-        return dict.fromkeys(found)
+    if not metric.tested:
+        return words
     chosen = list(quarters)[-READ_QUARTERS:]
     # One scope at a time, because the samples of one scope are in memory at a time.
     for scope in ("service", "team", "organization"):
@@ -54,10 +56,12 @@ def readings(
                 keys: list[Key] = [(scope, name, str(quarter), series) for name in names]
                 pairs = [((scope, name, before, series), key) for name, key in zip(names, keys, strict=True)]
                 comparisons: list[Comparison | None]
-                if metric.kind in ("quantile", "recovery_median"):
+                if metric.kind in ("quantile", "recovery_median", "mean"):
                     comparisons = samples.compare(metric, scope, pairs, found)
-                elif metric.kind == "per_day":
+                elif metric.kind in ("per_day", "count"):
                     comparisons = [_rates(old, new, found, covered, weekly) for old, new in pairs]
+                elif metric.kind == "rate":
+                    comparisons = [_per_trial(found.get(old), found.get(new)) for old, new in pairs]
                 else:
                     comparisons = _proportions(pairs, found)
                 words.update(zip(keys, read(comparisons, metric.direction), strict=True))
@@ -99,6 +103,13 @@ def _rates(
     return compare_rates(counts[0], days_old.days, counts[1], days_new.days, weekly.get(old, ()), weekly.get(new, ()))
 
 
+def _per_trial(old: Measured | None, new: Measured | None) -> Comparison | None:
+    """Counts per deployment, where both quarters have deployments."""
+    if old is None or new is None or not old.denominator or not new.denominator:
+        return None
+    return compare_rates(int(old.numerator or 0), old.denominator, int(new.numerator or 0), new.denominator)
+
+
 def weekly_counts(con: duckdb.DuckDBPyConnection, metric: Metric) -> dict[Key, list[float]]:
     """Counts per whole ISO week of a quarter, weeks without any counted as zero; needs the view `observations`."""
     weeks: dict[str, list[str]] = {}
@@ -117,7 +128,7 @@ def weekly_counts(con: duckdb.DuckDBPyConnection, metric: Metric) -> dict[Key, l
 
 
 class Samples:
-    """Durations behind the metrics of one query, in microseconds, kept for the newest quarters."""
+    """Durations (shares) behind the metrics of one query, in microseconds (trillionths), for the newest quarters."""
 
     def __init__(self, con: duckdb.DuckDBPyConnection, metric: Metric, quarters: Sequence[Quarter]) -> None:
         self.con = con
@@ -134,7 +145,7 @@ class Samples:
         if scope not in self.scopes:
             self.scopes[scope] = self._load(scope)
         ended, running = self.scopes[scope]
-        unit = MICROSECONDS[metric.unit]
+        unit = TRILLION if metric.kind == "mean" else MICROSECONDS[metric.unit]
         empty = np.array([], dtype=np.float64)
         results: list[Comparison | None] = []
         for old, new in pairs:
@@ -150,11 +161,12 @@ class Samples:
         ended: dict[tuple[Any, ...], Any] = {}
         running: dict[tuple[Any, ...], Any] = {}
         columns = {row[0] for row in self.con.execute("DESCRIBE observations").fetchall()}
+        amount = "o.amount_us" if "amount_us" in columns else "o.amount_trillionths"
         cluster = "o.cluster" if "cluster" in columns else "NULL"
         is_open = "o.open" if "open" in columns else "false"
         # Commits of one deployment are no independent values: their median stands for them (see group_medians).
         rows = self.con.execute(
-            f"SELECT m.name, c.quarter, o.series, {is_open} AS open, list(o.amount_us), list({cluster}) "
+            f"SELECT m.name, c.quarter, o.series, {is_open} AS open, list({amount}), list({cluster}) "
             "FROM observations o JOIN calendar c ON c.day = o.day AND list_contains($quarters, c.quarter) "
             "JOIN members m ON m.subject_kind = $kind AND m.subject = o.subject AND m.scope = $scope "
             "WHERE o.excluded IS NULL GROUP BY ALL",

@@ -34,6 +34,8 @@ COLUMNS = (
     "reason",
     "reading",
     "definition",
+    "missing",
+    "blended",
 )
 SCOPES = ("service", "team", "organization")
 

@@ -134,7 +134,7 @@ def test_runs_without_a_file_are_not_collected_and_an_empty_file_has_no_runs(wor
     empty.undefined("queue_time_median", "no_jobs")
 
 
-# Sections 2 and 3 of metrics.md; the rows 8 to 17 of section 4 join them with their sources.
+# Every name of contract.md section 5.
 METRICS = [
     "deployment_frequency",
     "change_lead_time",
@@ -155,6 +155,20 @@ METRICS = [
     "queue_time_median",
     "queue_time_p95",
     "runner_utilization",
+    "rollback_readiness",
+    "verification_coverage",
+    "error_budget_impact",
+    "gate_false_positive_rate",
+    "policy_compliance_rate",
+    "config_drift_incidents",
+    "manual_interventions_per_deployment",
+    "satisfaction_score",
+    "satisfaction_response_count",
+    "services_onboarded",
+    "runbook_freshness",
+    "signature_coverage",
+    "provenance_coverage",
+    "sbom_coverage",
 ]
 FIELDS = [
     "metric",

@@ -12,6 +12,7 @@ from assets.measure import PUBLISHED, measure_assets, metric_key
 from assets.pack import PACK, pack_assets
 from assets.partitions import quarter_partitions
 from assets.resources import Workspace
+from assets.verify import verify_assets
 
 RATE = metric_key("change_fail_rate")
 FREQUENCY = metric_key("deployment_frequency")
@@ -59,7 +60,8 @@ def test_there_is_one_asset_per_metric_of_the_registry(settings: Settings) -> No
 
 def test_each_metric_says_what_it_is_who_owns_it_and_what_it_reads(settings: Settings) -> None:
     [measure] = measure_assets(settings, quarter_partitions(settings))
-    facts = {key for assets in build_assets(settings) for key in assets.keys}
+    stages = (*build_assets(settings), *verify_assets(settings))
+    facts = {key for assets in stages for key in assets.keys}
     for spec in measure.specs:
         assert spec.description
         assert not spec.description.startswith("#")

@@ -34,6 +34,8 @@ VALUE: dict[str, Any] = {
     "reason": None,
     "reading": "too few data",
     "definition": "change_lead_time@1",
+    "missing": None,
+    "blended": False,
 }
 RATE = {
     **VALUE,

@@ -1,0 +1,14 @@
+-- Drills up to the cut-off; what is no rollback, or did not work, is set aside with the reason.
+-- Source: metrics.md section 4, row 8.
+SELECT CASE WHEN known.service IS NULL THEN '' ELSE drills.service END AS service,
+       drills.performed_at,
+       local_day(drills.performed_at) AS day,
+       drills.kind,
+       drills.outcome,
+       CASE WHEN known.service IS NULL THEN 'no_catalog_entry'
+            WHEN lower(drills.kind) <> 'rollback' THEN 'other_kind'
+            WHEN lower(drills.outcome) NOT IN (SELECT word FROM passed_words) THEN 'not_passed' END AS set_aside
+FROM drills
+CROSS JOIN params
+LEFT JOIN known_services AS known ON known.service = drills.service
+WHERE drills.performed_at <= params.now
