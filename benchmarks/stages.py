@@ -91,6 +91,19 @@ def _prepared(stage: str, *words: str) -> Callable[[Settings], dict[str, Any]]:
             return {"rows": summary.values, "quarters": len(summary.quarters)}
 
         return measured
+    if stage == "verify":
+        from analytics.supply_chain.verify import verify
+
+        def verified(settings: Settings) -> dict[str, Any]:
+            summary = verify(settings)
+            return {
+                "judged": summary.judged,
+                "known": summary.known,
+                "SBOMs": summary.sboms,
+                "findings": sum(summary.findings.values()),
+            }
+
+        return verified
     if stage == "generate":
         from benchmarks.feeds import Size, write_feeds
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 
 from cryptography import x509
 from cryptography.hazmat import asn1
@@ -101,7 +102,7 @@ def certificate_facts(certificate: x509.Certificate) -> CertificateFacts:
             elif oid == ExtensionOID.SUBJECT_ALTERNATIVE_NAME and isinstance(value, x509.SubjectAlternativeName):
                 identities = tuple(_identity(name) for name in value)
         return CertificateFacts(
-            certificate_authority=certificate.issuer.rfc4514_string(),
+            certificate_authority=_named(certificate.issuer),
             not_before=certificate.not_valid_before_utc,
             not_after=certificate.not_valid_after_utc,
             identities=identities,
@@ -109,6 +110,12 @@ def certificate_facts(certificate: x509.Certificate) -> CertificateFacts:
         )
     except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
         raise UntrustedInputError(f"The certificate's extensions cannot be read: {error}.") from error
+
+
+@lru_cache(maxsize=256)
+def _named(issuer: x509.Name) -> str:
+    """A name as text; a handful of authorities issue all certificates."""
+    return issuer.rfc4514_string()
 
 
 def load_certificate(der: bytes) -> x509.Certificate:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -35,6 +36,7 @@ from analytics.supply_chain.statements import (
 )
 
 PUBLISHER = "publisher"
+_USUAL_ADDRESS = 500
 
 _RUN_URL = re.compile(
     r"https://(?P<repository>[^/]+/[^/]+/[^/]+)/actions/runs/(?P<run>\d+)(?:/attempts/(?P<attempt>\d+))?/?"
@@ -80,12 +82,20 @@ def publisher_claims(publisher: Mapping[str, Any] | None) -> tuple[Claim, ...]:
 
 def same_workflow(one: str, other: str) -> bool:
     """Whether two workflow addresses are one: repository case-folded, path and ref exact, no ref matching any."""
-    first, second = _WORKFLOW.fullmatch(one), _WORKFLOW.fullmatch(other)
+    first, second = _workflow(one), _workflow(other)
     if first is None or second is None:
         return one == other
     if first["repository"].casefold() != second["repository"].casefold() or first["path"] != second["path"]:
         return False
     return first["ref"] is None or second["ref"] is None or first["ref"] == second["ref"]
+
+
+def _workflow(address: str) -> re.Match[str] | None:
+    """A workflow's address in its parts; the same few sign most of what is signed, and a claim may be any text."""
+    return _known_workflow(address) if len(address) <= _USUAL_ADDRESS else _WORKFLOW.fullmatch(address)
+
+
+_known_workflow = lru_cache(maxsize=4_096)(_WORKFLOW.fullmatch)
 
 
 _Checked = tuple[str | None, bool | None]
@@ -148,10 +158,10 @@ def _builder(claimed: str, facts: CertificateFacts) -> _Checked:
         return _equal(runner["environment"], facts.runner_environment)
     if _RUN_URL.fullmatch(claimed):
         return _run(claimed, facts)
-    if not _WORKFLOW.fullmatch(claimed):
+    if not _workflow(claimed):
         return facts.build_signer, None
     workflows = [text for text in (facts.build_signer, *facts.identities, facts.build_config) if text]
-    signers = [text for text in workflows if _WORKFLOW.fullmatch(text)]
+    signers = [text for text in workflows if _workflow(text)]
     if not signers:
         return facts.build_signer, None
     return signers[0], any(same_workflow(claimed, signer) for signer in signers)

@@ -10,12 +10,13 @@ import base64
 import hashlib
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from analytics.supply_chain.attested import attested_facts
 from analytics.supply_chain.bundles import Document, Shape, read_documents
@@ -174,11 +175,11 @@ def _row(judgement: Judgement, input_sha256: str, roots_hash: str) -> Row:
         "build_trigger": facts.trigger,
         "runner_environment": facts.runner_environment,
         "run_invocation_uri": facts.run_invocation_uri,
-        "certificate": json.dumps(asdict(certificate), default=_rfc3339) if certificate is not None else None,
+        "certificate": msgspec.json.encode(certificate).decode() if certificate is not None else None,
         "statement_type": judgement.statement_type,
         "predicate_type": judgement.predicate_type,
         "subject_digests": sorted(set(digests)),
-        "claims": json.dumps(asdict(facts.claims)) if judgement.claims else None,
+        "claims": msgspec.json.encode(facts.claims).decode() if judgement.claims else None,
         "exception": f"{judgement.exception_type}: {judgement.exception_text}" if judgement.exception_type else None,
     }
 
@@ -200,10 +201,6 @@ def _predicate(document: Document) -> bytes | None:
     except (UntrustedInputError, ValueError, KeyError, TypeError):
         return None
     return compact(predicate) if isinstance(predicate, dict) else None
-
-
-def _rfc3339(moment: datetime) -> str:
-    return moment.isoformat().replace("+00:00", "Z")
 
 
 def _naive(moment: datetime | None) -> datetime | None:

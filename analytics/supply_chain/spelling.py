@@ -27,6 +27,7 @@ _BYTES = {
     "rootHash": ("inclusion proof", Verdict.INVALID_LOG),
     "hashes": ("inclusion proof", Verdict.INVALID_LOG),
 }
+_CONTAINERS = (dict, list)
 
 
 def check_spelling(bundle: Mapping[str, Any]) -> None:
@@ -46,7 +47,7 @@ def check_spelling(bundle: Mapping[str, Any]) -> None:
                 raise RefusedError(Verdict.UNSUPPORTED_NOT_A_BUNDLE, reason)
             if name in _BYTES:
                 _check_bytes(value, *_BYTES[name])
-            if isinstance(value, dict | list):
+            if isinstance(value, _CONTAINERS):
                 stack.append(value)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from analytics.errors import UsageError
@@ -20,6 +21,7 @@ PROVENANCE = "https://slsa.dev/provenance/"
 # GitHub attests at most 1,024 subjects at once.
 MAX_SUBJECTS = 10_000
 # Git dependencies of one build that are held against the certificate.
+_USUAL_ADDRESS = 500
 _MAX_DEPENDENCIES = 1_000
 
 _HEX_LENGTHS = {"sha256": 64, "sha512": 128}
@@ -137,17 +139,25 @@ _ENVIRONMENT = {
 }
 
 
+_FIELDS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    (BUILDER, ("builder", "id")),
+    (BUILDER, ("runDetails", "builder", "id")),
+    (RUN, ("metadata", "buildInvocationID")),
+    (RUN, ("metadata", "buildInvocationId")),
+    (RUN, ("runDetails", "metadata", "invocationId")),
+    (REPOSITORY_ID, ("buildDefinition", "internalParameters", "github", "repository_id")),
+    (OWNER_ID, ("buildDefinition", "internalParameters", "github", "repository_owner_id")),
+    (TRIGGER, ("buildDefinition", "internalParameters", "github", "event_name")),
+    (RUNNER, ("buildDefinition", "internalParameters", "github", "runner_environment")),
+)
+
+
 def _claims(predicate: Mapping[str, Any]) -> Iterator[Claim]:
     """Claims of SLSA provenance v0.2 and v1 in the shapes that GitHub, GitLab, npm and the SLSA generators write."""
-    yield from _claim(BUILDER, predicate, "builder", "id")
-    yield from _claim(BUILDER, predicate, "runDetails", "builder", "id")
-    yield from _claim(RUN, predicate, "metadata", "buildInvocationID")
-    yield from _claim(RUN, predicate, "metadata", "buildInvocationId")
-    yield from _claim(RUN, predicate, "runDetails", "metadata", "invocationId")
-    yield from _claim(REPOSITORY_ID, predicate, "buildDefinition", "internalParameters", "github", "repository_id")
-    yield from _claim(OWNER_ID, predicate, "buildDefinition", "internalParameters", "github", "repository_owner_id")
-    yield from _claim(TRIGGER, predicate, "buildDefinition", "internalParameters", "github", "event_name")
-    yield from _claim(RUNNER, predicate, "buildDefinition", "internalParameters", "github", "runner_environment")
+    for name, place in _FIELDS:
+        # Most forms lack the first key already, and there are many statements.
+        if place[0] in predicate:
+            yield from _claim(name, predicate, *place)
     for place in (
         ("invocation", "environment"),
         ("buildDefinition", "internalParameters"),
@@ -236,6 +246,11 @@ def repository_key(uri: str) -> str | None:
 
     GitHub's and GitLab's names are not case-sensitive. `owner/name` alone has no host.
     """
+    # Kept for addresses of usual length only: a predicate may hold any text.
+    return _known_key(uri) if len(uri) <= _USUAL_ADDRESS else _key(uri)
+
+
+def _key(uri: str) -> str | None:
     text = uri.removeprefix("git+")
     scheme, separator, rest = text.partition("://")
     if separator and scheme not in ("https", "http", "git", "ssh"):
@@ -248,6 +263,9 @@ def repository_key(uri: str) -> str | None:
     if not slash or not path or (separator and "/" not in path):
         return None
     return f"{host}/{path}".casefold()
+
+
+_known_key = lru_cache(maxsize=4_096)(_key)
 
 
 def _ref(uri: str) -> str | None:

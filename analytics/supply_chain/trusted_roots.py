@@ -12,7 +12,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cache
+from functools import cache, cached_property
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -109,7 +109,7 @@ class TrustedRoot:
         """Whether it names a transparency log; a private instance does not."""
         return bool(self.content.get("tlogs"))
 
-    @property
+    @cached_property
     def for_tests(self) -> bool:
         """Whether its services have addresses that no network has (RFC 6761 section 6.2): nobody may rely on it."""
         addresses = [

@@ -10,7 +10,6 @@ import binascii
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable
 from typing import Any, NoReturn
 
 from analytics.errors import QuarterdeckError
@@ -20,6 +19,7 @@ MAX_BYTES = 16 * 1024 * 1024
 MAX_DEPTH = 64
 # Counted before parsing, as brackets and commas: a million empty lists would take 64 MB of memory.
 MAX_VALUES = 1_000_000
+_CONTAINERS = (dict, list)
 
 
 class UntrustedInputError(QuarterdeckError):
@@ -115,13 +115,12 @@ def _finite(text: str) -> float:
 def _deeper_than(value: Any, limit: int) -> bool:
     level: list[Any] = [value]
     for _ in range(limit):
-        level = [child for parent in level for child in _children(parent) if isinstance(child, dict | list)]
+        level = [
+            child
+            for parent in level
+            for child in (parent.values() if isinstance(parent, dict) else parent)
+            if isinstance(child, _CONTAINERS)
+        ]
         if not level:
             return False
     return True
-
-
-def _children(value: Any) -> Iterable[Any]:
-    if isinstance(value, dict):
-        return value.values()
-    return value if isinstance(value, list) else ()

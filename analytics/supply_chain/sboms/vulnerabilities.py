@@ -33,6 +33,7 @@ MAX_RECORDS: Final = 1_000_000
 _MOST_AFFECTED: Final = 1_000
 _MOST_EVENTS: Final = 1_000
 _MOST_VERSIONS: Final = 50_000
+_MOST_VERSION_CHARACTERS: Final = 200
 
 # OSV's ecosystems by the type of a package URL; what stands behind a colon (Debian:12) is a release of it.
 _ECOSYSTEMS: Final[Mapping[str, str]] = {
@@ -358,10 +359,14 @@ def _bare(version: str) -> str:
     return version[1:] if version[:1] in ("v", "V") and version[1:2].isdigit() else version
 
 
-@lru_cache(maxsize=65_536)
 def _version(kind: str, text: str) -> Version | None:
+    return _known_version(kind, text) if len(text) <= _MOST_VERSION_CHARACTERS else None
+
+
+@lru_cache(maxsize=65_536)
+def _known_version(kind: str, text: str) -> Version | None:
     ordering = RANGE_CLASS_BY_SCHEMES.get(_ORDERINGS.get(kind, kind))
-    if ordering is None or ordering.version_class is None or len(text) > 200:
+    if ordering is None or ordering.version_class is None:
         return None
     try:
         version: Version = ordering.version_class(_bare(text))
