@@ -49,6 +49,7 @@ types: .venv/dev.done ## mypy, strict
 
 bench: .venv/dev.done ## Generate, build and measure at scale, and print ratios
 	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks.supply_chain
 
 docs: .venv/dev.done ## Write docs/metrics.md from the registry
 	$(BIN)/python -m analytics.metrics.document docs/metrics.md

@@ -21,6 +21,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from analytics.sample.signing import GITHUB_ISSUER
 from benchmarks.shipped import bundles, sbom, trust_root, write_organisation
 from benchmarks.stages import Measurement, run_in_process
 
@@ -73,7 +74,7 @@ def _bundles(count: int, seed: int) -> tuple[bool, str]:
     """The library's calls and the stage's judging, in turns on the same bundles."""
     from sigstore.models import Bundle, TrustedRoot
     from sigstore.verify import Verifier
-    from sigstore.verify.policy import UnsafeNoOp
+    from sigstore.verify.policy import OIDCIssuerV2
     from sigstore_models.trustroot.v1 import TrustedRoot as TrustedRootModel
 
     from analytics.supply_chain.judging import judged_rows, roots_sha256
@@ -82,7 +83,7 @@ def _bundles(count: int, seed: int) -> tuple[bool, str]:
     root = trust_root(seed)
     raw_root = root.trusted_root_json()
     verifier = Verifier(trusted_root=TrustedRoot(TrustedRootModel.from_json(raw_root)))
-    anyone = UnsafeNoOp()
+    anyone = OIDCIssuerV2(GITHUB_ISSUER)
     roots = read_trusted_roots(raw_root, "benchmark")
     roots_hash = roots_sha256(roots)
     bare, ours = Spent(), Spent()
