@@ -64,6 +64,7 @@ def examine(settings_path: Path) -> Iterator[Finding]:
         yield Finding("sources", "fail", "no source is declared", "Add one under `sources` in the settings.")
     for source in settings.sources:
         yield _source(source)
+    yield _supply_chain(settings)
     yield _storage(settings)
     yield from _landing(settings)
     yield _published(settings)
@@ -94,6 +95,39 @@ def _time_zones(settings: Settings) -> Finding:
     except (OSError, KeyError):
         return Finding("time zones", "fail", "the time zone data is incomplete", "Install the package tzdata.")
     return Finding("time zones", "ok", f"quarters are cut in {settings.time_zone}")
+
+
+def _supply_chain(settings: Settings) -> Finding:
+    """Policies, waivers and roots can be read, and each glob names a file."""
+    # Loads what verifies signatures.
+    from analytics.supply_chain.gathering import files_of
+    from analytics.supply_chain.judging import trusted_roots
+    from analytics.supply_chain.rules import load_policies
+    from analytics.supply_chain.waivers import load_waivers
+
+    chain = settings.supply_chain
+    try:
+        roots = trusted_roots(chain.trusted_roots)
+        load_policies(chain.policies)
+        waivers = load_waivers(chain.waivers)
+        empty = [
+            glob
+            for key, globs in (("bundles", chain.bundles), ("sboms", chain.sboms))
+            for glob in globs
+            if not files_of(settings, [glob], key)
+        ]
+    except SettingsError as error:
+        fix = error.fix or "Correct it: nothing is verified before."
+        return Finding("supply chain", "fail", f"{error.where or settings.settings_path}: {error.what}", fix)
+    names = ", ".join(root.name for root in roots)
+    ended = sum(waiver.until < settings.calendar.local_day(settings.now()) for waiver in waivers)
+    detail = f"trusted roots: {names}; policies: {chain.policies.name if chain.policies else 'built in'}"
+    if chain.waivers:
+        detail += f"; waivers: {len(waivers)}" + (f", {ended} of them ended" if ended else "")
+    if empty:
+        fix = "Correct supply_chain.bundles and supply_chain.sboms, or put files there."
+        return Finding("supply chain", "warn", f"{detail}; no file matches {', '.join(empty)}", fix)
+    return Finding("supply chain", "ok", detail)
 
 
 def _source(source: Source) -> Finding:

@@ -34,6 +34,10 @@ PRODUCTION = "sigstore production"
 # The folder inside sigstore-python's wheel: the address of the repository that the root is published in.
 _PRODUCTION_FOLDER = "https%3A%2F%2Ftuf-repo-cdn.sigstore.dev"
 _MEDIA_TYPE = "application/vnd.dev.sigstore.trustedroot+json;version=0.1"
+# The newer spelling has the same fields, and the library knows the older one only.
+_MEDIA_TYPES = (_MEDIA_TYPE, "application/vnd.dev.sigstore.trustedroot.v0.2+json")
+# A client's configuration holds the root of its instance.
+_CONFIGURATION_TYPE = "application/vnd.dev.sigstore.clienttrustconfig.v0.1+json"
 _LISTS = ("tlogs", "ctlogs", "certificateAuthorities", "timestampAuthorities")
 
 
@@ -246,8 +250,11 @@ def verify_chain(certificate: x509.Certificate, authorities: Iterable[Authority]
 
 def _root(raw: bytes, name: str) -> TrustedRoot:
     content = parse_json(raw, what="trusted root")
-    if not isinstance(content, dict) or content.get("mediaType") != _MEDIA_TYPE:
+    if isinstance(content, dict) and content.get("mediaType") == _CONFIGURATION_TYPE:
+        content = content.get("trustedRoot")
+    if not isinstance(content, dict) or content.get("mediaType") not in _MEDIA_TYPES:
         raise UntrustedInputError(f"its mediaType is not {_MEDIA_TYPE}.")
+    content = {**content, "mediaType": _MEDIA_TYPE}
     try:
         authorities = tuple(_authority(entry) for entry in content.get("certificateAuthorities", []))
         stamping = tuple(_authority(entry) for entry in content.get("timestampAuthorities", []))

@@ -46,6 +46,33 @@ def test_every_finding_that_is_not_ok_has_a_fix(settings: Path) -> None:
     assert all(finding.fix for finding in examine(settings) if finding.state != "ok")
 
 
+def test_the_supply_chain_says_what_verdicts_rest_on(settings: Path) -> None:
+    finding = found(settings)["supply chain"]
+    assert (finding.state, finding.detail) == ("ok", "trusted roots: sigstore production; policies: built in")
+
+
+@pytest.mark.parametrize(
+    ("chain", "state", "said"),
+    [
+        ("{policies: policies.yaml}", "fail", "policies.yaml: cannot be read"),
+        ("{policies: wrong.yaml}", "fail", "wrong.yaml:1"),
+        ("{trusted_roots: [absent.json]}", "fail", "absent.json: The trusted root cannot be read"),
+        ("{bundles: [catalog.yaml, 'bundles/*']}", "warn", "no file matches bundles/*"),
+        ("{waivers: waivers.yaml}", "ok", "waivers: 1, 1 of them ended"),
+    ],
+)
+def test_what_the_supply_chain_lacks_is_named(settings: Path, chain: str, state: str, said: str) -> None:
+    settings.parent.joinpath("wrong.yaml").write_text("polices: []\n", encoding="utf-8")
+    settings.parent.joinpath("waivers.yaml").write_text(
+        "waivers: [{rule: runner, owner: ann, reason: old, until: 2020-01-01}]\n", encoding="utf-8"
+    )
+    with settings.open("a", encoding="utf-8") as file:
+        file.write(f"supply_chain: {chain}\n")
+    finding = found(settings)["supply chain"]
+    assert (finding.state, said in finding.detail) == (state, True), finding
+    assert finding.fix or state == "ok"
+
+
 def test_wrong_settings_are_named_with_their_line(settings: Path) -> None:
     change(settings, "time_zone: UTC", "time_zon: UTC")
     finding = found(settings)["settings"]

@@ -218,6 +218,15 @@ def test_a_verdict_names_the_root_that_it_rests_on() -> None:
     assert "no public log witnessed it" in second.reason
 
 
+def test_a_root_may_be_of_the_newer_spelling_or_inside_a_clients_configuration() -> None:
+    content = json.loads(authority().trusted_root_json())
+    newer = content | {"mediaType": "application/vnd.dev.sigstore.trustedroot.v0.2+json"}
+    whole = {"mediaType": "application/vnd.dev.sigstore.clienttrustconfig.v0.1+json", "trustedRoot": content}
+    for value in (newer, whole):
+        roots = read_trusted_roots(json.dumps(value).encode(), "other.json")
+        assert judged(instance("public").bundle, roots).verdict == "VERIFIED"
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
