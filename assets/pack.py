@@ -1,6 +1,6 @@
-"""Stage pack: the report pack of a quarter.
+"""Stage pack: the report pack of a quarter, and its way to the readers.
 
-Belongs here: calling `reports.pack` and saying where the pack lies.
+Belongs here: calling `reports.pack` and `reports.delivery`, and saying where the pack lies and what was delivered.
 """
 
 import dagster as dg
@@ -12,13 +12,15 @@ from assets.metadata import column_schema, owners
 from assets.partitions import quarter_of_key, settled_beta
 from assets.resources import Workspace, stage
 from reports import pack as report_pack
+from reports.delivery import deliver as report_delivery
 
 GROUP = "pack"
 PACK = dg.AssetKey(["packs", "quarterly"])
+DELIVERED = dg.AssetKey(["packs", "delivered"])
 
 
 def pack_assets(settings: Settings, partitions: dg.TimeWindowPartitionsDefinition) -> list[dg.AssetsDefinition]:
-    """The quarterly pack, one partition per quarter."""
+    """The quarterly pack, one partition per quarter; and its delivery, where the settings name a destination."""
     with settled_beta():
 
         @dg.asset(
@@ -57,4 +59,33 @@ def pack_assets(settings: Settings, partitions: dg.TimeWindowPartitionsDefinitio
                     partition_key=key,
                 )
 
-    return [quarterly_pack]
+        @dg.asset(
+            key=DELIVERED,
+            deps=[PACK],
+            partitions_def=partitions,
+            backfill_policy=dg.BackfillPolicy.single_run(),
+            group_name=GROUP,
+            owners=owners(settings),
+            tags={"stage": GROUP},
+            description=(
+                "The pack at its readers: a folder, e-mail, a webhook, as the settings say.\n\n"
+                "Each destination gets a pack once. A run over several quarters delivers the newest alone."
+            ),
+        )
+        def delivered_pack(context: dg.AssetExecutionContext, workspace: Workspace) -> None:
+            key = max(context.partition_keys)
+            with stage(context):
+                now = workspace.settings()
+                folder = report_delivery.newest_pack(now, quarter_of_key(now.calendar, key))
+                done = report_delivery.deliver_pack(now, folder)
+            failed = [one for one in done if not one.sent]
+            if failed:
+                words = "; ".join(f"delivery {one.delivery}: {one.words}" for one in failed)
+                raise dg.Failure(description=words, allow_retries=False)
+            context.add_asset_metadata(
+                {"pack": folder.name, **{one.delivery: one.words for one in done}},
+                asset_key=DELIVERED,
+                partition_key=key,
+            )
+
+    return [quarterly_pack, *([delivered_pack] if settings.reports.delivery else [])]

@@ -342,6 +342,31 @@ def pack(invocation: Invocation, quarter: Quarter | None) -> None:
 
 @main.command()
 @quarter_option()
+@click.option("--again", is_flag=True, help="Also where an earlier attempt may have arrived.")
+@everywhere
+@pass_invocation
+def deliver(invocation: Invocation, quarter: Quarter | None, again: bool) -> None:
+    """Deliver the newest pack of a quarter.
+
+    To every destination of the settings that does not have it yet: each gets a pack once.
+    """
+    from reports.delivery.deliver import deliver_pack, newest_pack
+
+    settings = invocation.settings()
+    if not settings.reports.delivery:
+        raise SettingsError(
+            "no delivery is declared", where=str(settings.settings_path), fix="Add one under `reports.delivery`."
+        )
+    with shown_progress(debug=invocation.debug):
+        done = deliver_pack(settings, newest_pack(settings, chosen_quarter(settings, quarter)), again=again)
+    for one in done:
+        click.echo(printable(f"{'ok' if one.sent else 'fail':<4}  {one.delivery}: {one.words}"))
+    if not all(one.sent for one in done):
+        click.get_current_context().exit(1)
+
+
+@main.command()
+@quarter_option()
 @click.option("--scope", type=click.Choice(["service", "team", "organization"]), help="Only this scope.")
 @format_option("table", "json", "csv")
 @everywhere

@@ -133,9 +133,9 @@ def read_shelf(packs_dir: Path) -> list[Shelved]:
     return shelf[::-1]
 
 
-def write_shelf(settings: Settings) -> Path:
-    """Write `index.html` of all packs and the comparisons that are not there yet; gives the index."""
-    packs = settings.packs_dir
+def write_shelf(settings: Settings, folder: Path | None = None) -> Path:
+    """Write `index.html` of all packs of a folder, and the comparisons that are not there yet; gives the index."""
+    packs = folder or settings.packs_dir
     environment = _environment(settings)
     shelf = read_shelf(packs)
     readable = {one.name for one in shelf if one.problem is None}
@@ -146,14 +146,14 @@ def write_shelf(settings: Settings) -> Path:
         if not page.exists():
             difference = compare(packs / str(one.before), packs / str(one.name))
             text = environment.get_template("compare.html").render(difference=difference, root="../")
-            _write(settings, page, text)
-    _write(settings, packs / "assets" / "pack.css", (_HERE / "static" / "pack.css").read_text(encoding="utf-8"))
+            _write(page, text)
+    _write(packs / "assets" / "pack.css", (_HERE / "static" / "pack.css").read_text(encoding="utf-8"))
     shown = [
         (one, f"compare/{one.before}..{one.name}.html" if one.before in readable and one.problem is None else None)
         for one in shelf
     ]
     index = packs / "index.html"
-    _write(settings, index, environment.get_template("shelf.html").render(shelf=shown, root=""))
+    _write(index, environment.get_template("shelf.html").render(shelf=shown, root=""))
     return index
 
 
@@ -334,9 +334,8 @@ def _environment(settings: Settings) -> jinja2.Environment:
     return environment
 
 
-def _write(settings: Settings, path: Path, text: str) -> None:
-    settings.temp_dir.mkdir(parents=True, exist_ok=True)
+def _write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    work = settings.temp_dir / f"shelf-{uuid.uuid4().hex}"
+    work = path.with_name(f".{uuid.uuid4().hex}")
     work.write_text(text, encoding="utf-8")
     work.replace(path)
