@@ -67,8 +67,8 @@ def invoke(*words: str) -> Result:
 
 def test_the_commands_of_the_contract_are_there() -> None:
     wanted = (
-        "init doctor run pull build verify measure pack metrics explain findings evidence inspect coverage reprocess "
-        "sample verify-pack ui"
+        "init doctor run pull build verify measure pack deliver metrics explain findings evidence inspect coverage "
+        "reprocess sample verify-pack ui"
     )
     assert sorted(main.commands) == sorted(wanted.split())
 
