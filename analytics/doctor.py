@@ -258,6 +258,7 @@ def _ask_gitlab(subject: str, source: GitLabSource) -> Finding:
 
 
 def _ask_jira(subject: str, source: JiraSource) -> Finding:
+    from analytics.landing.providers import jira_rules
     from analytics.sources.jira.client import JiraClient
     from analytics.sources.limits import Budget
 
@@ -267,6 +268,13 @@ def _ask_jira(subject: str, source: JiraSource) -> Finding:
     kinds = {"incidents": source.incidents, "changes": source.changes}
 
     def issues() -> str:
+        named = jira_rules(source).named_fields()
+        known = client.fields() if named else {}
+        missing = [name for name in named if name.casefold() not in known]
+        if missing:
+            raise SourceError(
+                f"Jira has no field named {', '.join(missing)}", fix="Write it as Jira shows it, or by its id."
+            )
         found = {
             kind: client.search(given.jql, ["updated"], 1).issues for kind, given in kinds.items() if given is not None
         }

@@ -60,7 +60,7 @@ def translator_of(settings: Settings, source: Source) -> Translator | None:
         from analytics.sources.jira.translate import records_of as records_of_jira
 
         names = _service_names(settings, source.services)
-        return partial(records_of_jira, rules=_jira_rules(source), services=names)
+        return partial(records_of_jira, rules=jira_rules(source), services=names)
     if isinstance(source, PagerDutySource):
         from analytics.sources.pagerduty.translate import records_of as records_of_pagerduty
 
@@ -164,10 +164,11 @@ def _jira(settings: Settings, source: JiraSource) -> Provider:
     kinds = {"incidents": source.incidents, "changes": source.changes}
     jql = {kind: given.jql for kind, given in kinds.items() if given is not None}
     names = _service_names(settings, source.services)
-    return JiraProvider(source.name, client, jql, _jira_rules(source), names, source.since)
+    return JiraProvider(source.name, client, jql, jira_rules(source), names, source.since)
 
 
-def _jira_rules(source: JiraSource) -> Rules:
+def jira_rules(source: JiraSource) -> Rules:
+    """How the issues of a source are read."""
     from analytics.sources.jira.translate import Rules
 
     read = source.incidents.model_dump(exclude={"jql"}) if source.incidents is not None else {}

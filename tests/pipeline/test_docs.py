@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from analytics.metrics.document import document
+from analytics.settings import load_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 BLOCK = re.compile(r"```console\n(.*?)```", re.DOTALL)
@@ -26,6 +28,26 @@ def shown_commands() -> Iterator[tuple[str, list[str]]]:
 
 def test_the_metrics_page_is_the_registrys() -> None:
     assert (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8") == document()
+
+
+SOURCES = re.findall(
+    r"^## (\S+)\n\n(    sources:\n(?:    .*\n)+)", (ROOT / "docs" / "operators.md").read_text("utf-8"), re.MULTILINE
+)
+
+
+@pytest.mark.parametrize(("kind", "shown"), SOURCES, ids=[kind for kind, _ in SOURCES])
+def test_the_sources_that_are_shown_are_settings(
+    kind: str, shown: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in re.findall(r"\$\{(\w+)\}", shown):
+        monkeypatch.setenv(name, "x")
+    path = tmp_path / "quarterdeck.yaml"
+    path.write_text("organization: Acme\n" + textwrap.dedent(shown), "utf-8")
+    assert [source.type for source in load_settings(path).sources] == [kind.lower()]
+
+
+def test_each_source_that_asks_an_api_is_shown() -> None:
+    assert {kind for kind, _ in SOURCES} == {"GitHub", "GitLab", "PagerDuty", "Jira", "Prometheus"}
 
 
 @pytest.fixture(scope="module")

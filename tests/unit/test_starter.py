@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,20 @@ def test_commented_keys_are_known_keys(tmp_path: Path) -> None:
     settings = load_settings(path)
     assert settings.targets == {"change_lead_time": 24, "change_fail_rate": 0.15}
     assert settings.fixed_now is not None
+
+
+def test_commented_sources_are_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_starter(tmp_path)
+    path = tmp_path / "quarterdeck.yaml"
+    head, rest = path.read_text(encoding="utf-8").split("sources:\n")
+    block, tail = rest.split("\n\n# How an incident")
+    # Words of a comment begin with a capital letter, keys and dashes do not.
+    block = re.sub(r"^  # (?=[-\s])", "  ", block, flags=re.M)
+    path.write_text(f"{head}sources:\n{block}\n\n# How an incident{tail}", encoding="utf-8")
+    for name in ("GITHUB_TOKEN", "GITLAB_TOKEN", "PAGERDUTY_TOKEN", "JIRA_TOKEN"):
+        monkeypatch.setenv(name, "x")
+    kinds = [source.type for source in load_settings(path).sources]
+    assert kinds == ["files", "git", "github", "gitlab", "pagerduty", "jira", "prometheus"]
 
 
 @pytest.mark.parametrize("taken", ["quarterdeck.yaml", "catalog.yaml"])

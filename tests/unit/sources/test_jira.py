@@ -346,6 +346,8 @@ def test_the_doctor_says_whether_the_jql_finds_anything(fake: FakeJira, workspac
     assert (finding.state, "finds incidents" in finding.detail) == ("ok", True)
     fake.faults.append(Fault(401))
     assert examined(folder).state == "fail"
+    tickets(folder, fake, incidents={"service_field": "Servise"})
+    assert "no field named Servise" in examined(folder).detail
 
 
 @pytest.mark.parametrize(
