@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import shutil
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import duckdb
 import pytest
 
 from analytics.delivery.build import build
+from analytics.errors import SettingsError
 from analytics.lake.tables import create_views
 from analytics.landing.pull import pull
 from analytics.sample.policing import CONTROLLED
@@ -217,3 +219,112 @@ def test_a_second_run_verifies_nothing_again_and_finds_the_same(verified: Verifi
     again = verify(verified.settings)
     assert (again.judged, again.known) == (0, verified.summary.judged + verified.summary.known)
     assert verified.rows("findings", "* EXCLUDE (last_seen)") == before
+
+
+# A changed policy, a changed waiver
+
+
+@dataclass
+class Rejudged:
+    """The lake of the verified sample under other policies and waivers."""
+
+    folder: Path
+    flaws: Mapping[str, set[str]]
+
+    def write(self, name: str, old: str, new: str) -> None:
+        path = self.folder / name
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new))
+
+    def verify(self) -> VerifySummary:
+        return verify(load_settings(self.folder / "quarterdeck.yaml"))
+
+    def rows(self, table: str, columns: str, where: str = "true") -> list[tuple[Any, ...]]:
+        with duckdb.connect() as con:
+            create_views(con, load_settings(self.folder / "quarterdeck.yaml"), table)
+            return con.execute(f"SELECT {columns} FROM {table} WHERE {where} ORDER BY ALL").fetchall()
+
+
+@pytest.fixture
+def rejudged(verified: Verified, tmp_path: Path) -> Rejudged:
+    """A copy without the feeds: what was judged before is all that there is."""
+    folder = verified.settings.settings_path.parent
+    for name in ("bundles", "sboms", "roots", "osv", "quarterdeck-data"):
+        shutil.copytree(folder / name, tmp_path / name, ignore=shutil.ignore_patterns("landing"))
+    for name in ("quarterdeck.yaml", "catalog.yaml", "policies.yaml", "waivers.yaml"):
+        shutil.copy(folder / name, tmp_path / name)
+    return Rejudged(tmp_path, verified.flaws())
+
+
+def test_a_changed_policy_judges_past_quarters_again_and_no_bundle(rejudged: Rejudged) -> None:
+    before = dict(rejudged.rows("deployment_provenance", "deployment_key, policy_sha256", f"day < '{SINCE}'"))
+    rejudged.write("policies.yaml", f"since: {SINCE}", "since: 2026-04-01")
+    rejudged.write("policies.yaml", "required: []", "runner_environments: [github-hosted, self-hosted]\n  required: []")
+    summary = rejudged.verify()
+    assert (summary.judged, summary.known) == (0, len(rejudged.rows("attestation_judgements", "input_sha256")))
+    past = rejudged.rows(
+        "deployment_provenance",
+        "deployment_key, policy_sha256, complies, verdict",
+        f"day < '{SINCE}' AND day >= '2026-04-01'",
+    )
+    assert past
+    assert all(sha256 != before[key] for key, sha256, _, _ in past)
+    # An SBOM came with every attestation in that quarter, and only some services attested from its first day on.
+    assert {(complies, verdict.startswith("VERIFIED")) for _, _, complies, verdict in past} >= {
+        (True, True),
+        (False, False),
+    }
+    assert ("runner", "fixed") in rejudged.rows("findings", "rule, state")
+    assert not rejudged.rows("findings", "*", "rule = 'runner' AND state <> 'fixed'")
+    earlier = rejudged.rows("deployment_provenance", "DISTINCT complies", "day < '2026-04-01'")
+    assert earlier == [(None,)]
+
+
+def test_a_waiver_that_ended_reopens_and_what_a_new_one_waives_stays_counted(rejudged: Rejudged) -> None:
+    (key,) = {key for key, flaws in rejudged.flaws.items() if "self_hosted_runner" in flaws and key.startswith("v")}
+    control = f"deployment_key = '{key}' AND control = 'attestation'"
+    assert rejudged.rows("deployment_controls", "outcome", control) == [("waived",)]
+    unapproved = [key for key, flaws in rejudged.flaws.items() if "not_approved" in flaws]
+    total = len(rejudged.rows("findings", "id"))
+    rejudged.write("waivers.yaml", "until: 2026-12-31", "until: 2026-10-04")
+    path = rejudged.folder / "waivers.yaml"
+    waiver = "  - {rule: approval, service: '*', owner: desk, reason: The tool was down., until: 2026-12-31}\n"
+    path.write_text(path.read_text() + waiver)
+    summary = rejudged.verify()
+    # What ended is open again, and its control is failed again.
+    ((state, words, until),) = rejudged.rows(
+        "findings", "state, waiver, waived_until", f"deployment_key = '{key}' AND rule = 'runner'"
+    )
+    assert (summary.judged, state, until) == (0, "open", None)
+    assert "expired on 2026-10-04" in words
+    assert rejudged.rows("deployment_controls", "outcome", control) == [("failed",)]
+    # What is waived is still a finding, and a control that is not met.
+    assert sum(summary.findings.values()) == total
+    assert summary.findings["waived", "medium"] == len(unapproved)
+    outcomes = Counter(row[0] for row in rejudged.rows("deployment_controls", "outcome", "control = 'approval'"))
+    assert (outcomes["waived"], outcomes["failed"]) == (len(unapproved), 0)
+    keys = ", ".join(f"'{key}'" for key in unapproved)
+    assert rejudged.rows("deployment_provenance", "DISTINCT complies", f"deployment_key IN ({keys})") == [(False,)]
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "where", "hint"),
+    [
+        ("policies.yaml", "required: []", "requierd: []", "policies.yaml:", "Did you mean 'required'?"),
+        ("policies.yaml", "    since:", "    sinse:", "policies.yaml:", "Did you mean 'since'?"),
+        ("waivers.yaml", "    reason: The build", "    reeson: The build", "waivers.yaml:", "Did you mean 'reason'?"),
+        ("waivers.yaml", "    until: 2026-12-31", "    untill: 2026-12-31", "waivers.yaml:", "Did you mean 'until'?"),
+    ],
+)
+def test_a_key_that_nobody_knows_is_an_error_with_file_line_and_the_nearest(
+    rejudged: Rejudged, file: str, old: str, new: str, where: str, hint: str
+) -> None:
+    line = next(n for n, text in enumerate((rejudged.folder / file).read_text().splitlines(), 1) if old in text)
+    path = rejudged.folder / file
+    path.write_text(path.read_text().replace(old, new, 1))
+    with pytest.raises(SettingsError) as caught:
+        rejudged.verify()
+    assert f"{where}{line}: " in str(caught.value)
+    assert f"'{new.strip().split(':')[0]}'" in str(caught.value)
+    assert hint in str(caught.value)
