@@ -111,11 +111,12 @@ def _repository(claimed: str, facts: CertificateFacts) -> _Checked:
         certified = f"https://github.com/{facts.source_repository_v1}"
     if certified is None:
         return None, None
-    key = repository_key(claimed)
-    if "://" not in claimed:
+    key, expected = repository_key(claimed), repository_key(certified)
+    if ":" not in claimed:
         # GITHUB_REPOSITORY is the name without the host.
-        return certified, claimed.strip("/").casefold() == urlsplit(certified).path.strip("/").casefold()
-    return certified, key is not None and key == repository_key(certified)
+        return certified, claimed.strip("/").casefold() in (urlsplit(certified).path.strip("/").casefold(), expected)
+    # What is no address at all (a package URL, say) cannot be held against one.
+    return certified, None if key is None else key == expected
 
 
 def _commit(claimed: str, facts: CertificateFacts) -> _Checked:

@@ -22,6 +22,8 @@ PROVENANCE = "https://slsa.dev/provenance/"
 MAX_SUBJECTS = 10_000
 # Git dependencies of one build that are held against the certificate.
 _USUAL_ADDRESS = 500
+_SSH_USER = re.compile(r"\A[A-Za-z0-9_.-]{1,64}@")
+_COPIED = re.compile(r"[A-Za-z0-9_.-]{1,64}@(?P<host>[A-Za-z0-9.-]{1,253}):(?!/)")
 _MAX_DEPENDENCIES = 1_000
 
 _HEX_LENGTHS = {"sha256": 64, "sha512": 128}
@@ -255,6 +257,17 @@ def _key(uri: str) -> str | None:
     scheme, separator, rest = text.partition("://")
     if separator and scheme not in ("https", "http", "git", "ssh"):
         return None
+    if scheme == "ssh" and separator:
+        # Every clone over SSH is somebody's, mostly git's.
+        rest = _SSH_USER.sub("", rest, count=1)
+    if not separator:
+        found = _COPIED.match(text)
+        if found is not None:
+            # git@host:owner/name, as a clone's address is copied.
+            separator, rest = ":", f"{found['host']}/{text[found.end() :]}"
+        elif ":" in text.partition("/")[0]:
+            # A package URL, or some other name that is no address.
+            return None
     # What follows is a ref; owner and name hold neither sign. User information is kept with the host: `a@b` is no `b`.
     host, slash, path = (rest if separator else text).partition("/")
     for sign in "@#?":

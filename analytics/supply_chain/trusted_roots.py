@@ -266,6 +266,9 @@ def _root(raw: bytes, name: str) -> TrustedRoot:
         raise UntrustedInputError(f"a field is missing or of another type ({error!r}).") from error
     if not authorities:
         raise UntrustedInputError("it names no certificate authority.")
+    if content.get("ctlogs") and not content.get("tlogs"):
+        # Bundles without a log entry go to our own verifier, which knows no promise of a certificate log.
+        raise UntrustedInputError("it names a certificate log and no log of signatures, which is not understood.")
     issuers = frozenset(item.subject.public_bytes() for authority in authorities for item in authority.chain)
     return TrustedRoot(name, hashlib.sha256(raw).hexdigest(), content, authorities, stamping, entries, issuers)
 
