@@ -16,18 +16,21 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import msgspec
 
+from analytics.lake.schemas import TABLES
 from analytics.supply_chain.attested import attested_facts
 from analytics.supply_chain.bundles import Document, Shape, read_documents
 from analytics.supply_chain.facts import AttestedFacts, Claims
 from analytics.supply_chain.rules import SBOM_TYPES
 from analytics.supply_chain.trusted_roots import TrustedRoot, load_trusted_roots, production_root
-from analytics.supply_chain.untrusted import UntrustedInputError, compact, parse_json
+from analytics.supply_chain.untrusted import UntrustedInputError, compact, parse_json, printable
 from analytics.supply_chain.verification import VERIFIER, Judgement, judge_all
 
 Row = dict[str, Any]
 
+_DIGEST = "sha(?:256:[0-9a-fA-F]{64}|512:[0-9a-fA-F]{128})"
 # How a list of root files names the public instance.
 PUBLIC = "sigstore"
 
@@ -108,6 +111,25 @@ def unread_row(input_sha256: str, roots_hash: str, reason: str) -> Row:
         "reason": reason,
         "proven": False,
     }
+
+
+def unfetched_rows(con: duckdb.DuckDBPyConnection) -> list[Row]:
+    """Rows for attestations that a source knows of and could not hand over; needs the view quarantine.
+
+    They are kept in no table: the next pull asks for them again.
+    """
+    found = con.execute(
+        "SELECT DISTINCT lower(regexp_extract(detail, ?)), source, detail FROM quarantine "
+        "WHERE entity = 'attestations' AND reason = 'fetch_failed' ORDER BY ALL",
+        [_DIGEST],
+    ).fetchall()
+    return [
+        dict.fromkeys(TABLES["attestation_judgements"].columns)
+        | unread_row("", "", f"It could not be fetched from {source}: {printable(detail)}.")
+        | {"bundle_sha256": None, "subject_digests": [digest]}
+        for digest, source, detail in found
+        if digest
+    ]
 
 
 def kept_facts(row: Mapping[str, Any]) -> AttestedFacts:

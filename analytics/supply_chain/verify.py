@@ -28,7 +28,7 @@ from analytics.supply_chain.deployments import Judged, Known, judge_deployments
 from analytics.supply_chain.findings import Finding, with_states
 from analytics.supply_chain.gathering import Place
 from analytics.supply_chain.joining import Artifacts, Attestations, read_deployments
-from analytics.supply_chain.judging import Row, trusted_roots
+from analytics.supply_chain.judging import Row, trusted_roots, unfetched_rows
 from analytics.supply_chain.keeping import judge_new_bundles
 from analytics.supply_chain.rules import PROCESS_CONTROLS, Policies, load_policies
 from analytics.supply_chain.sbom_reading import SbomReader, Sboms, gather_sboms
@@ -52,6 +52,7 @@ _READ = (
     "reviews",
     "approvals",
     "collection",
+    "quarantine",
     "attestation_judgements",
     "sbom_documents",
     "sbom_components",
@@ -104,7 +105,7 @@ def verify(settings: Settings) -> VerifySummary:
         progress.report(STAGE, f"{read_now:,} SBOMs read, {summary.sboms - read_now:,} known")
         deployments = read_deployments(con)
         artifacts = Artifacts(con, {service.name: service.artifacts for service in catalog.services})
-        attestations = Attestations(_judgements(con, settings), _stated(kept.places))
+        attestations = Attestations([*_judgements(con), *unfetched_rows(con)], _stated(kept.places))
         known = _known(con, settings, sboms, policies, now)
         owners = {service.name: service.team for service in catalog.services}
         found: list[Finding] = []
@@ -164,7 +165,7 @@ def _stated(places: Sequence[Place]) -> dict[str, set[str]]:
     return stated
 
 
-def _judgements(con: duckdb.DuckDBPyConnection, settings: Settings) -> list[Row]:
+def _judgements(con: duckdb.DuckDBPyConnection) -> list[Row]:
     found = con.execute(
         "SELECT * EXCLUDE (certificate, exception) FROM attestation_judgements ORDER BY input_sha256, place"
     )
