@@ -33,6 +33,7 @@ _ENGINES = ("duckdb", "_duckdb", "polars")
 FULL_FIX = "Make room, or set `engine.max_temp_directory_size` if only the spill was too large; then run it again."
 FORBIDDEN_FIX = "Make it writable for this user, or correct `storage`; then run it again."
 MEMORY_FIX = "Raise `engine.memory_limit`, or lower `engine.threads`; then run it again."
+ZONE_FIX = "Write another name of the same zone in the settings, such as the largest city in it."
 DAMAGED_FIX = (
     "Remove it where it lies below `lake`: `quarterdeck build`, `verify` and `measure` make it again. "
     "Move a damaged landing file away and run `quarterdeck pull`."
@@ -55,6 +56,8 @@ def in_words(error: BaseException) -> QuarterdeckError | None:
     if not any(kind.__module__.partition(".")[0] in _ENGINES for kind in type(error).__mro__):
         return None
     first = text.partition("\n")[0][:500]
+    if "Unknown TimeZone" in text:
+        return QuarterdeckError(f"DuckDB does not know the time zone: {first}", where="time_zone", fix=ZONE_FIX)
     # The spill that may grow no more is reported as memory that cannot be had.
     if _FULL_WORDS.search(text):
         return QuarterdeckError(f"no room left: {first}", where=_path(text), fix=FULL_FIX)

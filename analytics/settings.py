@@ -262,6 +262,14 @@ class JiraSource(StrictModel):
         return self
 
 
+def _has_zone_data() -> bool:
+    try:
+        ZoneInfo.no_cache("Europe/Berlin")
+    except (ValueError, OSError, KeyError):
+        return False
+    return True
+
+
 def _place_for_a_token(address: str, example: str) -> str:
     return _place(address, example, for_a_token=True)
 
@@ -471,9 +479,11 @@ class Settings(StrictModel):
     def _known_zone(cls, value: str) -> str:
         try:
             ZoneInfo(value)
-        except (ValueError, OSError) as error:  # ZoneInfoNotFoundError is a KeyError and an OSError's cousin
-            raise ValueError(f"'{value}' is not an IANA time zone such as Europe/Berlin") from error
-        except KeyError as error:
+        except (ValueError, OSError, KeyError) as error:  # ZoneInfoNotFoundError is a KeyError
+            if not _has_zone_data():
+                raise ValueError(
+                    "this machine has no time zones; install tzdata (the system's, or with pip)"
+                ) from error
             raise ValueError(f"'{value}' is not an IANA time zone such as Europe/Berlin") from error
         return value
 

@@ -56,6 +56,15 @@ def test_damaged_files_are_known_by_what_really_comes(tmp_path: Path) -> None:
         assert said.where == str(path), (name, str(caught.value))
 
 
+def test_a_zone_that_duckdb_does_not_know_is_named() -> None:
+    with pytest.raises(duckdb.Error) as caught:
+        duckdb.sql("SELECT timezone('Europe/Atlantis', TIMESTAMP '2026-01-01')").fetchall()
+    said = in_words(caught.value)
+    assert said is not None
+    assert "Europe/Atlantis" in said.what
+    assert said.where == "time_zone"
+
+
 def test_other_errors_are_left_alone() -> None:
     for error in (
         ValueError("No space left on device"),

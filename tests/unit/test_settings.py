@@ -1,5 +1,7 @@
 """Settings and catalog: what is wrong is said with file, line, key and the nearest known key."""
 
+import sys
+import zoneinfo
 from datetime import date
 from pathlib import Path
 
@@ -141,3 +143,21 @@ def test_a_backstage_component_without_a_repository_says_which_annotation_is_mis
     )
     with pytest.raises(SettingsError, match="project-slug"):
         load_catalog([path])
+
+
+def test_a_machine_without_time_zones_is_told_from_a_wrong_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "quarterdeck.yaml"
+    path.write_text("{organization: Acme, time_zone: Pacific/Kiritimati}")
+    for name in ("tzdata", "tzdata.zoneinfo", "tzdata.zoneinfo.Europe", "tzdata.zoneinfo.Pacific"):
+        monkeypatch.setitem(sys.modules, name, None)
+    zoneinfo.reset_tzpath(to=[])
+    zoneinfo.ZoneInfo.clear_cache()
+    try:
+        with pytest.raises(SettingsError, match="time_zone: this machine has no time zones; install tzdata"):
+            load_settings(path)
+    finally:
+        zoneinfo.reset_tzpath()
+    monkeypatch.undo()
+    assert load_settings(path).time_zone == "Pacific/Kiritimati"
