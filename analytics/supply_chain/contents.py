@@ -19,7 +19,7 @@ from analytics.settings import Settings
 from analytics.supply_chain.deployments import Judged
 from analytics.supply_chain.findings import REMEDIATION, SEVERITY_ORDER, Finding, finding_id
 from analytics.supply_chain.joining import Shipped
-from analytics.supply_chain.rules import Policies, Policy, Severity
+from analytics.supply_chain.rules import Policy, Severity
 from analytics.supply_chain.sbom_reading import (
     VALID,
     KeptComponent,
@@ -46,7 +46,6 @@ _FEWEST_COMPONENTS = 10
 
 @dataclass(frozen=True)
 class _Context:
-    policies: Policies
     owners: Mapping[str, str | None]
     sboms: Sboms
     committed_at: Mapping[tuple[str, str], datetime]
@@ -60,7 +59,6 @@ def judge_contents(
     con: duckdb.DuckDBPyConnection,
     judged: Sequence[Judged],
     sboms: Sboms,
-    policies: Policies,
     owners: Mapping[str, str | None],
     now: datetime,
 ) -> list[Finding]:
@@ -78,7 +76,6 @@ def judge_contents(
         words = f"{len(vulnerabilities.unread):,} OSV records cannot be read, the rest counts; the first is"
         progress.report("verify", f"{words} {vulnerabilities.unread[0]}")
     context = _Context(
-        policies,
         owners,
         sboms,
         _commit_times(con, deployed),
@@ -87,11 +84,11 @@ def judge_contents(
         now,
     )
     found: list[Finding] = []
-    for service, group in groupby(deployed, key=lambda one: one.shipped.deployed.service):
+    for _, group in groupby(deployed, key=lambda one: one.shipped.deployed.service):
         of_service = list(group)
-        policy = policies.of(of_service[0].shipped.deployed.source_repository, service)
-        found += _of_documents(of_service, context, policy)
-        found += _of_components(of_service, context, policy)
+        found += _of_documents(of_service, context)
+        # A component stays over deployments: the rules of the newest of them count.
+        found += _of_components(of_service, context, of_service[-1].policy)
     return found
 
 
@@ -110,11 +107,11 @@ def _commit_times(con: duckdb.DuckDBPyConnection, judged: Sequence[Judged]) -> d
     return {(repository, sha): at for repository, sha, at in rows}
 
 
-def _of_documents(judged: Sequence[Judged], context: _Context, policy: Policy) -> Iterator[Finding]:
+def _of_documents(judged: Sequence[Judged], context: _Context) -> Iterator[Finding]:
     """Schema, subject and age of each deployment's SBOM, and jumps between one deployment and the next."""
     before: SbomRead | None = None
     for one in judged:
-        shipped = one.shipped
+        shipped, policy = one.shipped, one.policy
         digest = shipped.digest or ""
         read = context.sboms.documents[context.sboms.any_of_digest[digest]]
         if read.verdict != VALID:

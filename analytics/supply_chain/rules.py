@@ -207,7 +207,7 @@ class PolicyEntry(Rules):
         return self
 
     def covers(self, repository: str, service: str | None, day: date | None = None) -> bool:
-        """Whether this entry is about a deployment of a day; without a day about one of today."""
+        """Whether this entry is about a deployment of a day; without a day whenever that is."""
         if self.since is not None and day is not None and day < self.since:
             return False
         return (not self.repositories or name_matches(repository, self.repositories)) and (
@@ -257,7 +257,7 @@ class Policies:
         return any(control in rules.required for rules, _ in self._sections for control in controls)
 
     def of(self, repository: str, service: str | None = None, day: date | None = None) -> Policy:
-        """The rules that hold for a deployment of a repository (and service) on a day; without one, for today's."""
+        """The rules that hold for a deployment of a repository (and service) on a day; without one, the latest."""
         stated: dict[str, object] = {}
         severities: dict[str, Severity] = {}
         lines: dict[str, int] = {}

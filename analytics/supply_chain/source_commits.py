@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -32,9 +32,10 @@ class SourceCommits:
     """Verified provenance by the artifact it is of; the earliest attestation of an artifact comes first."""
 
     def __init__(
-        self, rows: Sequence[Mapping[str, Any]], policies: Policies, repository_ids: Mapping[str, str]
+        self, rows: Sequence[Mapping[str, Any]], policies: Policies, today: date, repository_ids: Mapping[str, str]
     ) -> None:
         self._policies = policies
+        self._today = today
         self._ids = repository_ids
         self._cached: dict[tuple[str, str | None], Policy] = {}
         self._of: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
@@ -62,7 +63,7 @@ class SourceCommits:
     def _is_trusted(self, row: Mapping[str, Any], service: str | None, repository: str) -> bool:
         key = repository, service
         if key not in self._cached:
-            self._cached[key] = self._policies.of(*key)
+            self._cached[key] = self._policies.of(*key, self._today)
         deployment = DeploymentFacts(service, repository, self._ids.get(repository.casefold()))
         checks = evaluate(kept_facts(row), deployment, self._cached[key])
         return all(not check.failed for check in checks if check.name in _ASKED)
@@ -85,7 +86,8 @@ def source_commits(
     create_views(con, settings, "attestation_judgements")
     judge_bundles_of(con, settings, roots, parts, digests)
     now = settings.now().astimezone(UTC).replace(tzinfo=None)
-    return SourceCommits(_verified(con, roots_sha256(roots), now), policies, repository_ids)
+    today = settings.calendar.local_day(settings.now())
+    return SourceCommits(_verified(con, roots_sha256(roots), now), policies, today, repository_ids)
 
 
 def _verified(con: duckdb.DuckDBPyConnection, roots_hash: str, now: datetime) -> list[dict[str, Any]]:

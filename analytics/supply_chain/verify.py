@@ -121,7 +121,7 @@ def verify(settings: Settings) -> VerifySummary:
                 parts.add("provenance_checks", row)
             found += judged.findings
             summary.verdicts[judged.provenance["verdict"]] += 1
-        found += judge_contents(settings, con, judged_all, sboms, policies, owners, now)
+        found += judge_contents(settings, con, judged_all, sboms, owners, now)
         found += control_findings(judged_all, owners, now)
         local_now = settings.now().astimezone(settings.calendar.zone)
         placed = with_states(found, _earlier(con), waivers, local_now)

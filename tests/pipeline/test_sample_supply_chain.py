@@ -261,6 +261,8 @@ def test_a_changed_policy_judges_past_quarters_again_and_no_bundle(rejudged: Rej
     before = dict(rejudged.rows("deployment_provenance", "deployment_key, policy_sha256", f"day < '{SINCE}'"))
     rejudged.write("policies.yaml", f"since: {SINCE}", "since: 2026-04-01")
     rejudged.write("policies.yaml", "required: []", "runner_environments: [github-hosted, self-hosted]\n  required: []")
+    path = rejudged.folder / "policies.yaml"
+    path.write_text(path.read_text() + "  - {services: ['*'], since: 2027-01-01, licenses: {deny: [MIT]}}\n")
     summary = rejudged.verify()
     assert (summary.judged, summary.known) == (0, len(rejudged.rows("attestation_judgements", "input_sha256")))
     past = rejudged.rows(
@@ -277,6 +279,7 @@ def test_a_changed_policy_judges_past_quarters_again_and_no_bundle(rejudged: Rej
     }
     assert ("runner", "fixed") in rejudged.rows("findings", "rule, state")
     assert not rejudged.rows("findings", "*", "rule = 'runner' AND state <> 'fixed'")
+    assert ("MIT",) not in rejudged.rows("findings", "found", "rule = 'license_denied'"), "that begins next year"
     earlier = rejudged.rows("deployment_provenance", "DISTINCT complies", "day < '2026-04-01'")
     assert earlier == [(None,)]
 
