@@ -154,7 +154,7 @@ def _files_source(subject: str, source: FilesSource) -> Finding:
         return Finding(subject, "fail", f"{source.path}: {error.strerror}", "Make the folder, or correct `path`.")
     names = {name.split(".", 1)[0] for name in entries}
     names |= {"gate_results" for name in entries if name.endswith((".sarif", ".sarif.json"))}
-    entities = sorted(names & set(ENTITIES))
+    entities = sorted(names & {*ENTITIES, "webhooks"})
     if not entities:
         return Finding(
             subject, "warn", f"{source.path} holds no feed file", "Put one there, such as deployments.jsonl."

@@ -38,6 +38,8 @@ class FilesSource(StrictModel):
     path: Path
     # From which level on a result in a SARIF file blocks.
     sarif_blocks_at: Level = "error"
+    # Of saved webhook deliveries, issues with one of these labels are incidents.
+    incident_labels: list[str] = ["incident"]
 
 
 class GitSource(StrictModel):

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 def provider_of(settings: Settings, source: Source) -> Provider:
     """The provider of a source; raises SettingsError for a catalog that cannot be read."""
     if isinstance(source, FilesSource):
-        return FilesProvider(source.name, source.path, source.sarif_blocks_at)
+        return FilesProvider(source.name, source.path, source.sarif_blocks_at, source.incident_labels)
     if isinstance(source, GitSource):
         return _git(settings, source.name, source.repositories)
     if isinstance(source, GitLabSource):

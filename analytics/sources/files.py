@@ -1,6 +1,6 @@
 """The files source: a feed folder with one JSONL, CSV or Parquet file, or a folder of them, per entity.
 
-SARIF files are gate results, at the top or below `gate_results/`.
+SARIF files are gate results, at the top or below `gate_results/`; saved webhook deliveries lie in `webhooks/`.
 
 Source: contract.md section 4. A file that grew is read from where it ended, one that was rewritten again as its next
 generation; what cannot be read is refused by name and the rest goes on. Links that leave the folder are not followed.
@@ -12,8 +12,8 @@ import difflib
 import logging
 import os
 import stat
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from analytics.errors import SourceError
@@ -21,6 +21,7 @@ from analytics.sources.entities import ENTITIES
 from analytics.sources.feed_pages import Feed, FeedKind, jsonl_pages, whole_file_pages
 from analytics.sources.port import Capabilities, Collected, Cursor, Page, Refusal
 from analytics.sources.sarif_gates import Level
+from analytics.sources.webhooks import EVENTS, records_of
 
 # Longer suffixes first.
 _SUFFIXES: Mapping[str, FeedKind] = {
@@ -34,6 +35,8 @@ _SUFFIXES: Mapping[str, FeedKind] = {
 }
 # What SARIF files hold, wherever they lie.
 _GATES = "gate_results"
+# Saved deliveries lie below it, by their event.
+_WEBHOOKS = "webhooks"
 _ABOUT_THE_FOLDER = ("readme", "license")
 _logger = logging.getLogger(__name__)
 
@@ -46,15 +49,20 @@ class _Found:
     path: Path
     kind: FeedKind | None = None
     problem: tuple[str, str] | None = None
+    # Of saved webhook deliveries.
+    event: str | None = None
 
 
 class FilesProvider:
     """The feed folder of one source; its requests are file paths relative to the folder."""
 
-    def __init__(self, name: str, path: Path, blocks_at: Level = "error") -> None:
+    def __init__(
+        self, name: str, path: Path, blocks_at: Level = "error", incident_labels: Sequence[str] = ("incident",)
+    ) -> None:
         self._name = name
         self._path = path
         self._blocks_at = blocks_at
+        self._incident_labels = list(incident_labels)
         self._found: dict[str, _Found] = {}
 
     @property
@@ -89,6 +97,9 @@ class FilesProvider:
                 requests.setdefault(entry.name, [])
                 for path in self._files_below(Path(entry.path)):
                     self._add(_look_at(path, entry.name, root), requests)
+            elif entry.is_dir(follow_symlinks=False) and entry.name == _WEBHOOKS:
+                for path in self._files_below(Path(entry.path)):
+                    self._add(_look_at_deliveries(path, Path(entry.path), root), requests)
             else:
                 self._add(_look_at(Path(entry.path), None, root), requests)
         return Collected(requests)
@@ -109,6 +120,9 @@ class FilesProvider:
             read = jsonl_pages if found.kind is FeedKind.JSONL else whole_file_pages
             for page in read(feed, cursor):
                 last = page.cursor
+                if found.event is not None:
+                    records = list(records_of(found.event, page.records, self._incident_labels))
+                    page = replace(page, records=records)
                 yield page
         except OSError as error:
             _logger.warning("%s cannot be read: %s", found.path, error)
@@ -168,6 +182,22 @@ def _look_at(path: Path, entity: str | None, root: Path) -> _Found:
     if not suffix:
         return _Found(owner, path, problem=("unknown_format", f"expected one of {', '.join(_SUFFIXES)}"))
     return _Found(owner, path, _SUFFIXES[suffix])
+
+
+def _look_at_deliveries(path: Path, folder: Path, root: Path) -> _Found:
+    """What a file below the folder of webhooks is: `EVENT.jsonl`, or any name in a folder EVENT."""
+    event = path.relative_to(folder).parts[0].partition(".")[0]
+    if event not in EVENTS:
+        shown = event.encode("utf-8", "backslashreplace").decode()[:200]
+        return _Found(
+            _WEBHOOKS,
+            path,
+            problem=("unknown_event", f"'{shown}' is no event that is read; they are {', '.join(EVENTS)}"),
+        )
+    found = _look_at(path, EVENTS[event], root)
+    if found.problem is None and found.kind not in (FeedKind.JSONL, FeedKind.JSONL_GZ):
+        return _Found(found.entity, path, problem=("unknown_format", "deliveries are lines of JSON: .jsonl, .jsonl.gz"))
+    return replace(found, event=event)
 
 
 def _unknown(stem: str) -> str:
