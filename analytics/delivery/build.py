@@ -21,6 +21,7 @@ from analytics import progress
 from analytics.catalog import Catalog, load_catalog
 from analytics.delivery.attempts import BuiltOf, match_attempts, read_attempts
 from analytics.delivery.incidents import merge_incidents
+from analytics.delivery.inputs import input_rows
 from analytics.delivery.loading import (
     batches,
     prepare_commits,
@@ -103,6 +104,7 @@ def build(settings: Settings) -> BuildSummary:
             "repository_ids",
             "service_runbooks",
             "quarters",
+            "build_inputs",
             "snapshot",
         ):
             summary.tables[table] = write_table(con, settings, table, parts.relation(table))
@@ -187,6 +189,8 @@ def _describe(
         parts.add("quarantine", _fields(refused))
     for source, repository_id, repository in _repository_ids(con):
         parts.add("repository_ids", {"source": source, "repository_id": repository_id, "repository": repository})
+    for one in input_rows(con, settings, catalog):
+        parts.add("build_inputs", one)
     for runbook in runbook_rows(con, catalog):
         parts.add("service_runbooks", runbook)
     today = settings.calendar.covered_days(settings.calendar.quarter_of(now), settings.now())[1] - timedelta(days=1)

@@ -368,6 +368,29 @@ FACT_TABLES = {
             "What the verdicts were made under: cut-off, trusted roots, policy, waivers, verifier.",
         ),
         Table(
+            "build_inputs",
+            _columns("kind, name, quarter, fingerprint"),
+            None,
+            "What the facts were built from, in fingerprints.",
+            published=False,
+        ),
+        Table(
+            "measure_inputs",
+            _columns("kind, name, quarter, fingerprint"),
+            None,
+            "What the values of the lake were measured from, in fingerprints.",
+            published=False,
+        ),
+        Table(
+            "restatements",
+            _columns(
+                "metric, scope, name, quarter, series, definition, old_value DOUBLE, new_value DOUBLE, old_n BIGINT, "
+                "new_n BIGINT, cause, recorded_at TIMESTAMP"
+            ),
+            None,
+            "Published values of closed quarters that have changed, each change once, with its cause.",
+        ),
+        Table(
             "metric_definitions",
             _columns(
                 "metric, title, unit, direction, statistic, minimum_n BIGINT, definition, version BIGINT, sources, "

@@ -26,6 +26,7 @@ from analytics.metrics.coverage import Covered, Snapshot, covered, create_member
 from analytics.metrics.readings import NOT_TESTED, TOO_FEW, Samples, readings, weekly_counts
 from analytics.metrics.reasons import Reasons
 from analytics.metrics.registry import METRICS, Metric, observations_sql
+from analytics.metrics.restatements import restate
 from analytics.periods import Calendar, Quarter
 from analytics.settings import Settings
 from analytics.statistics import poisson_rate_interval
@@ -37,10 +38,11 @@ MOST_QUARTERS = 24
 
 @dataclass
 class MeasureSummary:
-    """Which quarters were measured, and how many values were written."""
+    """Which quarters were measured, how many values were written and how many published ones were restated."""
 
     quarters: list[Quarter] = field(default_factory=list)
     values: int = 0
+    restated: int = 0
 
 
 @taking_turns(STAGE)
@@ -64,11 +66,20 @@ def measure(settings: Settings, quarters: Sequence[Quarter] | None = None) -> Me
             progress.report(STAGE, metrics[0].title)
         for metric in METRICS:
             parts.add("metric_definitions", _definition(metric))
+        inputs = (
+            "SELECT * FROM build_inputs UNION ALL SELECT 'verification', key, '', value FROM verification "
+            "WHERE key <> 'cut_off'"
+        )
+        con.execute(f"CREATE OR REPLACE TEMP TABLE present_inputs AS {inputs}")
+        restated, changed = restate(con, settings, parts, METRICS)
+        # Told before the values are replaced: a measuring that is killed between must not lose what changed.
+        write_table(con, settings, "restatements", restated)
         count = write_table(con, settings, "metric_values", parts.relation("metric_values"))
         write_table(con, settings, "metric_definitions", parts.relation("metric_definitions"))
+        write_table(con, settings, "measure_inputs", "SELECT * FROM present_inputs")
     publish(settings)
-    progress.report(STAGE, f"{count:,} values over {len(measured)} quarters")
-    return MeasureSummary(measured, count)
+    progress.report(STAGE, f"{count:,} values over {len(measured)} quarters, {changed:,} restated")
+    return MeasureSummary(measured, count, changed)
 
 
 def _definition(metric: Metric) -> dict[str, Any]:
