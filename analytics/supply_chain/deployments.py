@@ -7,7 +7,7 @@ supply-chain.md section 1.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -49,6 +49,8 @@ class Known:
     # Repositories (folded) whose runs were collected, and the runs of them that attestations name.
     repositories_with_runs: frozenset[str]
     runs: frozenset[tuple[str, str]]
+    # Before this time no source was asked for runs, so that an earlier one is unknown for a good reason.
+    runs_since: datetime | None = field(default=None, kw_only=True)
     # The newest valid SBOM of each digest.
     sboms: Mapping[str, str]
     now: datetime
@@ -105,7 +107,9 @@ def _judge(
     # A bare signature says whose the bytes are, and nothing of how they were made.
     candidates = [(row, _kind(row, policy)) for row in rows]
     judged = [
-        (row, evaluate(kept_facts(row), facts, policy)) for row, kind in candidates if kind in ("provenance", "unread")
+        (row, evaluate(kept_facts(row), _facts_at(facts, row, known), policy))
+        for row, kind in candidates
+        if kind in ("provenance", "unread")
     ]
     attested_sboms = [
         (row, evaluate(kept_facts(row), facts, policy, kind="sbom")) for row, kind in candidates if kind == "sbom"
@@ -205,6 +209,13 @@ def _facts(shipped: Shipped, known: Known) -> DeploymentFacts:
         knows_run=knows,
         has_sbom=None if shipped.digest is None else shipped.digest in known.sboms,
     )
+
+
+def _facts_at(facts: DeploymentFacts, row: Mapping[str, Any], known: Known) -> DeploymentFacts:
+    """The facts for one attestation: of a run from before runs were collected nobody knows whether it is known."""
+    at = row["verified_at"]
+    early = at is not None and known.runs_since is not None and at < known.runs_since
+    return replace(facts, knows_run=None) if early else facts
 
 
 def _kind(row: Mapping[str, Any], policy: Policy) -> str:

@@ -50,7 +50,15 @@ _BUNDLE_KEYS = frozenset(
 )
 _SBOM_KEYS = frozenset({"bomFormat", "spdxVersion", "SPDXID", "specVersion", "sbom"})
 # The same where JSON cannot be parsed: whichever mark comes first counts.
-_SBOM_MARKS = (b'"bomFormat"', b'"spdxVersion"', b'"SPDXID"', b"cyclonedx.org/schema", b"SPDXVersion:", b"spdx.org/rdf")
+_SBOM_MARKS = (
+    b'"bomFormat"',
+    b'"bom-ref"',
+    b'"spdxVersion"',
+    b'"SPDXID"',
+    b"cyclonedx.org/schema",
+    b"SPDXVersion:",
+    b"spdx.org/rdf",
+)
 _BUNDLE_MARKS = (b"application/vnd.dev.sigstore", *(f'"{key}"'.encode() for key in sorted(_BUNDLE_KEYS)))
 _SNIFFED_BYTES = 64 * 1024
 # What is read of a file: one byte more is refused for its length. Bundles have a lower limit of their own.

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time
 
 import duckdb
 
@@ -20,7 +20,7 @@ from analytics.lake.parts import TableParts
 from analytics.lake.schemas import VERIFIED_TABLES
 from analytics.lake.tables import create_views, lake_relation, scratch, write_table
 from analytics.lake.turns import taking_turns
-from analytics.settings import Settings
+from analytics.settings import FilesSource, GitHubSource, GitLabSource, Settings
 from analytics.supply_chain.contents import judge_contents
 from analytics.supply_chain.control_rows import control_findings, control_rows
 from analytics.supply_chain.controls import process_outcomes
@@ -191,11 +191,22 @@ def _known(
         repository_ids=dict(ids),
         repositories_with_runs=frozenset(name for (name,) in with_runs),
         runs=frozenset((repository, run_id) for repository, run_id in runs),
+        runs_since=_runs_since(settings),
         sboms=sboms.of_digest,
         now=now,
         has_policy=policies.path is not None,
         process=process_outcomes(con, settings.bots) if policies.require(*PROCESS_CONTROLS) else {},
     )
+
+
+def _runs_since(settings: Settings) -> datetime | None:
+    """The day from which hosts are asked for runs; None where one is asked for all, or runs come in feeds."""
+    hosts = [source for source in settings.sources if isinstance(source, GitHubSource | GitLabSource)]
+    days = [host.since for host in hosts if host.since is not None]
+    if not hosts or len(days) < len(hosts) or any(isinstance(source, FilesSource) for source in settings.sources):
+        return None
+    # They are asked in UTC.
+    return datetime.combine(min(days), time.min)
 
 
 def _earlier(con: duckdb.DuckDBPyConnection) -> list[Finding]:
