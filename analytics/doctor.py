@@ -234,7 +234,8 @@ def _ask_github(subject: str, source: GitHubSource) -> Finding:
 
 
 def _ask_gitlab(subject: str, source: GitLabSource) -> Finding:
-    from analytics.sources.gitlab.client import GitLabClient, NotThereError
+    from analytics.sources.answers import NotThereError
+    from analytics.sources.gitlab.client import GitLabClient
     from analytics.sources.limits import Budget
 
     asks = f"{source.base_url} with the token of {source.token.reference}"

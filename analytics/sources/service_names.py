@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 
 @dataclass(frozen=True)
@@ -18,9 +19,16 @@ class ServiceNames:
 
     def of(self, *names: object) -> str | None:
         """The service that the first known name means; None where none is known."""
-        for known in (self.in_settings, self.in_catalog):
-            folded = {name.casefold(): service for name, service in known.items()}
-            for name in names:
-                if isinstance(name, str) and name.strip().casefold() in folded:
-                    return folded[name.strip().casefold()]
+        folded = [name.strip().casefold() for name in names if isinstance(name, str)]
+        for known in self._folded:
+            for name in folded:
+                if name in known:
+                    return known[name]
         return None
+
+    @cached_property
+    def _folded(self) -> list[dict[str, str]]:
+        return [
+            {name.strip().casefold(): service for name, service in known.items()}
+            for known in (self.in_settings, self.in_catalog)
+        ]

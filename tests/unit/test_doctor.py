@@ -35,6 +35,13 @@ def test_a_sound_workspace_has_no_failure(settings: Path) -> None:
     assert findings["source drops"] == Finding("source drops", "ok", "deployments")
 
 
+def test_sarif_and_saved_deliveries_are_feeds(settings: Path) -> None:
+    feeds = settings.parent / "feeds"
+    (feeds / "deployments.jsonl").rename(feeds / "scan.sarif")
+    (feeds / "webhooks").mkdir()
+    assert found(settings)["source drops"] == Finding("source drops", "ok", "gate_results, webhooks")
+
+
 def test_looking_makes_nothing(settings: Path) -> None:
     before = sorted(settings.parent.rglob("*"))
     found(settings)

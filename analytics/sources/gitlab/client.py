@@ -6,9 +6,7 @@ with a cap, a pause that is said instead of slept.
 
 from __future__ import annotations
 
-import io
 import threading
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -20,16 +18,14 @@ from gitlab.exceptions import GitlabError
 
 from analytics.errors import SourceError, UnreachableError
 from analytics.secrets import Secret, scrub
+from analytics.sources.answers import TIMEOUT_SECONDS, NotThereError, TooLongError, read_whole
 from analytics.sources.limits import Budget, RateLimitedError
 
-MAX_BODY_BYTES = 64 * 1024 * 1024
-TIMEOUT_SECONDS = 60
 RETRIES = 3
 # Answers that asked for a short pause are asked for again so often.
 ATTEMPTS = 5
 # What gitlab.com allows a user in a minute is 2,000; other instances say what they allow when they refuse.
 POINTS_PER_MINUTE = 1500
-_CHUNK_BYTES = 64 * 1024
 _SHOWN_CHARACTERS = 300
 
 
@@ -40,10 +36,6 @@ class Answer:
     data: Any
     url: str
     total: int | None = None
-
-
-class NotThereError(SourceError):
-    """There is no such thing, or the token must not see it."""
 
 
 class GitLabClient:
@@ -107,6 +99,8 @@ class GitLabClient:
             status, body = error.response_code or 0, _bytes(error.response_body)
         except requests.TooManyRedirects:
             raise SourceError("lies at another address now", where=where, fix="Check `base_url` and names.") from None
+        except TooLongError as error:
+            raise SourceError(error.what, where=where) from None
         except (requests.RequestException, OSError) as error:
             raise UnreachableError(
                 f"GitLab cannot be reached: {self._shown(str(error))}",
@@ -140,22 +134,8 @@ class GitLabClient:
 
     def _read(self, response: requests.Response, *_: Any, **__: Any) -> requests.Response:
         """Read every answer up to the cap before the library looks at it, and keep its headers."""
-        end = time.monotonic() + ATTEMPTS * self._timeout_seconds
-        body = bytearray()
-        for chunk in response.iter_content(_CHUNK_BYTES):
-            body += chunk
-            if len(body) > MAX_BODY_BYTES:
-                response.close()
-                raise requests.exceptions.ContentDecodingError(f"an answer is longer than {MAX_BODY_BYTES:,} bytes")
-            if time.monotonic() > end:
-                response.close()
-                raise requests.exceptions.ReadTimeout("an answer did not end in time")
-        self._own.headers = {name.lower(): value for name, value in response.headers.items()}
-        read = requests.Response()
-        read.status_code, read.headers, read.url = response.status_code, response.headers, response.url
-        read.reason, read.request, read.history = response.reason, response.request, response.history
-        read.encoding = response.encoding
-        read.raw = io.BytesIO(bytes(body))
+        read = read_whole(response)
+        self._own.headers = {name.lower(): text for name, text in read.headers.items()}
         return read
 
     def _refuse(self, status: int, body: bytes, where: str) -> None:

@@ -17,8 +17,9 @@ import msgspec
 from analytics import progress
 from analytics.errors import SourceError
 from analytics.secrets import scrub
+from analytics.sources.answers import NotThereError
 from analytics.sources.git import GitProvider
-from analytics.sources.gitlab.client import GitLabClient, NotThereError
+from analytics.sources.gitlab.client import GitLabClient
 from analytics.sources.gitlab.translate import records_of
 from analytics.sources.port import Answered, Capabilities, Collected, Cursor, Page
 

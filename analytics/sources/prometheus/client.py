@@ -66,12 +66,12 @@ class PrometheusClient:
         raise TypeError("a client holds a token and is not pickled")
 
     def now(self) -> int:
-        """The server's time in whole seconds since 1970."""
-        found = self._ask("query", {"query": "time()"}).get("result")
+        """The server's time in whole seconds since 1970; Prometheus gives a number, VictoriaMetrics a series of one."""
+        found: Any = self._ask("query", {"query": "time()"}).get("result")
         try:
-            assert isinstance(found, list)
-            return int(float(found[0]))
-        except (AssertionError, IndexError, TypeError, ValueError, OverflowError):
+            told = found[0]["value"] if isinstance(found[0], dict) else found
+            return int(float(told[1]))
+        except (IndexError, KeyError, TypeError, ValueError, OverflowError):
             raise SourceError("does not tell its time", where=self._base_url, fix=self.host.address) from None
 
     def instant(self, query: str) -> list[dict[str, Any]]:

@@ -20,7 +20,7 @@ from analytics.landing.pull import PullResult, pull, reprocess
 from analytics.landing.winners import create_winners, open_landing
 from analytics.secrets import Secret
 from analytics.settings import Settings, load_settings
-from analytics.sources.gitlab import client as gitlab_client
+from analytics.sources import answers
 from analytics.sources.gitlab.client import GitLabClient
 from analytics.sources.limits import Budget
 from tests.fakes.gitlab.server import TOKEN, FakeGitLab, Fault
@@ -297,7 +297,7 @@ def test_a_refusal_says_what_to_do(
 def test_an_answer_without_an_end_is_left(
     fake: FakeGitLab, shop: Project, workspace: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gitlab_client, "MAX_BODY_BYTES", 1000)
+    monkeypatch.setattr(answers, "MAX_BODY_BYTES", 1000)
     fake.faults.append(Fault(200, "[" + " " * 2000 + "]"))
     assert "longer than 1,000 bytes" in str(pulled(workspace).error)
 

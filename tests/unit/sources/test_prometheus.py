@@ -145,6 +145,13 @@ def test_many_services_come_in_pages_of_whole_series(
     assert len(landed(workspace, "slo_samples")) == 63
 
 
+def test_a_server_that_tells_its_time_as_a_series_is_understood(fake: FakePrometheus, workspace: Settings) -> None:
+    fake.world.add(BUDGET, {"service": "shop"}, lambda at: 0.5)
+    told = {"resultType": "vector", "result": [{"metric": {}, "value": [fake.world.now, str(fake.world.now)]}]}
+    fake.faults.append(Fault(200, json.dumps({"status": "success", "data": told})))
+    assert pulled(workspace).items == 9
+
+
 def test_a_pull_with_nothing_new_asks_for_the_time_alone(fake: FakePrometheus, workspace: Settings) -> None:
     fake.world.add(BUDGET, {"service": "shop"}, lambda at: 0.5)
     pulled(workspace)
