@@ -30,10 +30,10 @@ pack: .venv/run.done ## Run the sample organisation end to end; the last line is
 	@$(BIN)/quarterdeck run --settings $(SAMPLE)/quarterdeck.yaml
 
 test: .venv/dev.done ## All tests
-	$(BIN)/python -m pytest --numprocesses auto --dist loadscope
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 test-fast: .venv/dev.done ## The fast tier alone (under two minutes)
-	$(BIN)/python -m pytest --numprocesses auto --dist loadscope -m "not slow"
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal -m "not slow"
 
 lint: .venv/dev.done ## Style and imports
 	$(BIN)/ruff check .

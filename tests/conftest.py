@@ -3,6 +3,8 @@
 `tests/unit` is the fast tier. Everything in `tests/pipeline` runs whole stages and is slow by where it stands.
 """
 
+import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,23 @@ PIPELINE = Path(__file__).parent / "pipeline"
 # A machine may be slow; a wrong number is not.
 settings.register_profile("quarterdeck", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("quarterdeck")
+
+MEMORY = Path("/dev/shm")
+ROOM_BYTES = 4 * 1024**3
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep what tests write in memory, where there is room: a disk that syncs takes most of their time."""
+    if "PYTEST_DEBUG_TEMPROOT" not in os.environ and has_room(MEMORY):
+        os.environ["PYTEST_DEBUG_TEMPROOT"] = tempfile.tempdir = str(MEMORY)
+
+
+def has_room(folder: Path) -> bool:
+    """Whether files can be written and run there, some GiB of them."""
+    if not os.access(folder, os.W_OK):
+        return False
+    disk = os.statvfs(folder)
+    return disk.f_bavail * disk.f_frsize >= ROOM_BYTES and not disk.f_flag & os.ST_NOEXEC
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from unittest import mock
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -19,6 +20,8 @@ from tests.fakes.github.world import Repository, World
 
 SECONDS = (0, 1, 59, 3600, 86_400, 40 * 86_400)
 PEOPLE = ("ada", "grace", None)
+# In parts, which several processes share.
+EXAMPLES, PARTS = 200, 4
 STATES = ("QUEUED", "IN_PROGRESS", "SUCCESS", "FAILURE")
 
 
@@ -120,10 +123,11 @@ def play(steps: list[tuple[str, int]], seed: int, without: str = "", **source: s
                     fake.on_request = None
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+@pytest.mark.parametrize("part", range(PARTS))
+@settings(max_examples=EXAMPLES // PARTS, deadline=None, suppress_health_check=list(HealthCheck))
 @given(steps=STEPS, seed=st.integers(0, 2**16))
-def test_the_tables_equal_the_world(steps: list[tuple[str, int]], seed: int) -> None:
-    play(steps, seed)
+def test_the_tables_equal_the_world(part: int, steps: list[tuple[str, int]], seed: int) -> None:
+    play(steps, seed * PARTS + part)
 
 
 @settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))

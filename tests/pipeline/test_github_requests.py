@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from analytics.sources.git import GitProvider
 from analytics.sources.limits import Budget
+from analytics.sources.port import Collected
 from tests.fakes.github.pulling import difference, landed, pulled, workspace
 from tests.fakes.github.server import TOKEN, FakeGitHub
 from tests.fakes.github.world import World
@@ -56,8 +58,10 @@ def test_the_reference_load_takes_at_most_110_requests_beside_jobs(
 def test_a_sync_of_1000_quiet_repositories_is_10_queries_and_conditional_requests(
     tmp_path: Path, fake: FakeGitHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The first load would keep GitHub's pace for minutes.
+    # The first load would keep GitHub's pace for minutes; that a head which did not move is not asked for is held for
+    # one repository (test_a_second_pull_asks_only_whether_anything_changed).
     monkeypatch.setattr(Budget, "_paced_until", lambda self, now, points: now)
+    monkeypatch.setattr(GitProvider, "discover", lambda self: Collected({}))
     world = fake.world
     for number in range(1000):
         shop = world.repository(f"service-{number}")
@@ -65,7 +69,7 @@ def test_a_sync_of_1000_quiet_repositories_is_10_queries_and_conditional_request
         world.proceed(run)
         world.proceed(run)
     world.advance(DAY)
-    settings = workspace(tmp_path, fake, jobs_per_pull=0)
+    settings = workspace(tmp_path, fake, jobs_per_pull=0, commits="git")
     assert pulled(settings).error is None
     fake.asked.clear()
     assert pulled(settings).error is None

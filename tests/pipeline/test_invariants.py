@@ -240,26 +240,15 @@ def check_drill_down(world: World, measured: Metrics, scope: str) -> None:
             assert sum(each["denominator"] for each in rows) == row.denominator, metric
 
 
-def check_everything(past: Past, new_world: Callable[[], World]) -> None:
+@given(past=pasts())
+@long
+def test_numbers_hold_together(new_world: Callable[[], World], past: Past) -> None:
     world = past.into(new_world())
     measured = world.measure()
     check_ownership(past, world)
     check_values(past, measured)
     check_sums(measured)
     check_drill_down(world, measured, "service" if len(past.commits) % 2 else "organization")
-
-
-@given(past=pasts())
-@fast
-def test_numbers_hold_together(new_world: Callable[[], World], past: Past) -> None:
-    check_everything(past, new_world)
-
-
-@pytest.mark.slow
-@given(past=pasts())
-@long
-def test_numbers_hold_together_for_many_worlds(new_world: Callable[[], World], past: Past) -> None:
-    check_everything(past, new_world)
 
 
 # I5: the order of arrival
@@ -290,25 +279,12 @@ def arriving(world: World, seed: int) -> Metrics:
     return world.measure_landed()
 
 
-def check_arrival(past: Past, seed: int, new_world: Callable[[], World]) -> None:
+@given(past=pasts(), seed=st.integers(0, 2**16))
+@settings(long, max_examples=20)
+def test_the_order_of_arrival_never_matters(new_world: Callable[[], World], past: Past, seed: int) -> None:
     at_once = past.into(new_world()).measure()
     bit_by_bit = arriving(past.into(new_world()), seed)
     assert bit_by_bit.by_key == at_once.by_key
-
-
-@given(past=pasts(), seed=st.integers(0, 2**16))
-@settings(fast, max_examples=6)
-def test_the_order_of_arrival_never_matters(new_world: Callable[[], World], past: Past, seed: int) -> None:
-    check_arrival(past, seed, new_world)
-
-
-@pytest.mark.slow
-@given(past=pasts(), seed=st.integers(0, 2**16))
-@settings(long, max_examples=20)
-def test_the_order_of_arrival_never_matters_for_many_worlds(
-    new_world: Callable[[], World], past: Past, seed: int
-) -> None:
-    check_arrival(past, seed, new_world)
 
 
 # Kinds and links against brute force
