@@ -102,6 +102,7 @@ def _deployment(payload: Record, repository: Any) -> Record | None:
         "environment": status.get("environment") or raw.get("environment"),
         "sha": raw.get("sha"),
         "ref": raw.get("ref"),
+        "digest": translate.payload_digest(raw.get("payload")),
         "run_id": _at(payload, "workflow_run", "id"),
         "status": outcome,
         "created_at": raw.get("created_at"),

@@ -57,7 +57,7 @@ PR_REVIEWS = f"""query($id: ID!, $after: String) {{
 }}"""
 
 _DEPLOYMENT = """
-  id databaseId environment commitOid createdAt updatedAt state task
+  id databaseId environment commitOid createdAt updatedAt state task payload
   ref { name }
   creator { login }
   statuses(first: 100) { totalCount nodes { state createdAt logUrl } }

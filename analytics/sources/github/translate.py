@@ -16,6 +16,9 @@ Record = dict[str, Any]
 Found = tuple[str, int, Record, Any]
 
 _RUN_ADDRESS = re.compile(r"/actions/runs/([0-9]{1,19})")
+_DIGEST = re.compile(r"(?<![0-9A-Za-z])sha256:[0-9a-fA-F]{64}(?![0-9a-fA-F])")
+# A longer payload is not looked into.
+PAYLOAD_CHARACTERS = 64 * 1024
 _WORKFLOWS = ".github/workflows/"
 # Kinds whose body is the list itself.
 _LISTS = frozenset(
@@ -240,12 +243,31 @@ def deployment(node: Record, repository: str) -> Record:
         "environment": node.get("environment"),
         "sha": node.get("commitOid"),
         "ref": _at(node, "ref", "name"),
+        "digest": payload_digest(node.get("payload")),
         "run_id": run,
         "statuses": sorted(statuses, key=lambda status: str(status["at"])),
         "created_at": node.get("createdAt"),
         "creator": _at(node, "creator", "login"),
         "updated_at": node.get("updatedAt"),
     }
+
+
+def payload_digest(payload: Any) -> str | None:
+    """The artifact that a deployment's payload names, as `sha256:…`: the one digest in it, None for none or several.
+
+    GitHub says nothing of what a payload holds; GraphQL gives it as JSON inside text, twice where it is an object.
+    """
+    if isinstance(payload, str):
+        text = payload
+    else:
+        try:
+            text = msgspec.json.encode(payload).decode()
+        except (TypeError, ValueError, RecursionError):
+            return None
+    if len(text) > PAYLOAD_CHARACTERS:
+        return None
+    found = {match.lower() for match in _DIGEST.findall(text)}
+    return found.pop() if len(found) == 1 else None
 
 
 def incident(raw: Record, repository: str) -> Record:

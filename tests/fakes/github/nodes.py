@@ -370,6 +370,7 @@ def deployment_node(repository: Repository, one: Deployment) -> Node:
         # What a status calls a success, a deployment calls active.
         "state": "ACTIVE" if last == "SUCCESS" else last,
         "task": "deploy",
+        "payload": one.payload,
         "ref": {"name": one.ref} if one.ref else None,
         "creator": _person(one.creator),
         "statuses": listed(statuses, lambda status: status),

@@ -106,6 +106,8 @@ class Deployment:
     creator: str | None
     statuses: list[Status] = field(default_factory=list)
     ref: str | None = "main"
+    # As GraphQL gives it: JSON in text.
+    payload: str | None = None
 
 
 @dataclass

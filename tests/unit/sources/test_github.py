@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from analytics.landing.coverage import completeness, windows
 from analytics.settings import Settings
 from analytics.sources.github import provider
+from analytics.sources.github.translate import PAYLOAD_CHARACTERS, payload_digest
 from tests.fakes.github.pulling import difference, landed, pulled, workspace
 from tests.fakes.github.server import TOKEN, FakeGitHub, Fault
 from tests.fakes.github.world import Repository, World
@@ -148,6 +151,44 @@ def test_a_superseded_deployment_keeps_its_whole_history(world: World, shop: Rep
     (states,) = [row["statuses"] for key, row in landed(settings)["deployments"].items() if key == (first.id,)]
     assert [status["state"] for status in states] == ["success", "inactive"]
     assert_equal(settings, world)
+
+
+def test_the_digest_that_a_deployments_payload_names_is_its_artifact(
+    world: World, shop: Repository, settings: Settings
+) -> None:
+    digest = "sha256:" + "5A" * 32
+    made = world.deploy(shop)
+    made.payload = json.dumps(json.dumps({"image": f"ghcr.io/acme/shop@{digest}", "replicas": 2}))
+    pulled(settings)
+    assert landed(settings)["deployments"][(made.id,)]["digest"] == digest.lower()
+    assert_equal(settings, world)
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        None,
+        "",
+        "{}",
+        7,
+        [],
+        {"image": "ghcr.io/acme/shop:v1"},
+        {"image": "sha256:" + "5a" * 31},
+        {"image": "sha256:" + "5a" * 33},
+        {"image": "xsha256:" + "5a" * 32},
+        # Of two artifacts, which one?
+        {"image": "sha256:" + "5a" * 32, "sidecar": "sha256:" + "5b" * 32},
+        {"image": "sha256:" + "5a" * 32, "note": "x" * PAYLOAD_CHARACTERS},
+    ],
+)
+def test_a_payload_that_names_no_digest_or_several_names_no_artifact(payload: Any) -> None:
+    assert payload_digest(payload) is None
+
+
+def test_one_digest_named_twice_is_one_wherever_it_stands() -> None:
+    digest = "sha256:" + "5a" * 32
+    payload = {"services": [{"image": f"a/b@{digest}"}], "digest": digest.replace("a", "A").replace("shA", "sha")}
+    assert payload_digest(payload) == payload_digest(json.dumps(payload)) == digest
 
 
 def test_a_deployment_that_waits_for_long_is_read_again_by_its_id(
