@@ -92,6 +92,7 @@ class Pages:
         for edition in self.editions:
             yield page(edition.path, edition.title, edition.template, charts=edition.charts, **edition.context)
         yield from self._findings()
+        yield page("measures.html", "Companion measures", rows=self.card.companions)
         yield page("teams.html", "Teams", teams=self._team_lines())
         yield from self._services()
         yield page("pipelines.html", "Pipelines", **self._pipelines())

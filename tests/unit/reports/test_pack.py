@@ -69,6 +69,7 @@ def test_a_pack_holds_its_pages_assets_and_annex(pack: PackResult) -> None:
         "security.html",
         "findings.html",
         "findings-data.js",
+        "measures.html",
         "teams.html",
         "teams/payments.html",
         "services.html",
