@@ -43,6 +43,18 @@ _HOUR_TICKS = (
 )
 
 
+_FEWEST_TICKS = 4
+# For values that lie close together.
+_FINE_HOUR_TICKS = sorted(
+    {
+        *_HOUR_TICKS,
+        *((minutes / 60, f"{minutes} min") for minutes in (2, 3, 10, 20, 30, 45)),
+        *((hours, f"{hours} h") for hours in (2, 4, 5, 8, 10, 15, 18, 20, 30, 36, 40)),
+        *((days * 24, f"{days} d") for days in (3, 5, 6, 9, 11, 18, 21, 45, 90)),
+    }
+)
+
+
 @dataclass(frozen=True)
 class DataTable:
     """The values behind a chart, as texts; the first column names each row."""
@@ -135,6 +147,8 @@ def hours_axis(hours: Sequence[float]) -> dict[str, Any]:
     positive = [value for value in hours if value > 0]
     low, high = min(positive) / 1.35, max(positive) * 1.35
     ticks = [(value, label) for value, label in _HOUR_TICKS if low <= value <= high]
+    if len(ticks) < _FEWEST_TICKS:
+        ticks = [(value, label) for value, label in _FINE_HOUR_TICKS if low <= value <= high]
     return axis(
         type="log",
         range=[math.log10(low), math.log10(high)],

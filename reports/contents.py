@@ -27,6 +27,7 @@ from reports.evidence import (
     read_pipelines,
     read_slowest_changes,
     read_stages,
+    read_team_lower_quartiles,
     read_weekly_lead,
 )
 from reports.provenance import Provenance, read_provenance
@@ -66,6 +67,7 @@ class Contents:
     services: Sequence[ServiceEntry]
     quality: DataQuality
     lower_quartiles: Mapping[tuple[str | None, str], Quantile]
+    team_lower_quartiles: Mapping[tuple[str, str], Quantile]
     stages: Mapping[tuple[str, str], Quantile]
     deployments_by_day: Mapping[date, int]
     incidents_by_day: Mapping[date, int]
@@ -150,6 +152,7 @@ def read_contents(settings: Settings, quarter: Quarter) -> Contents:
             services=read_services(con),
             quality=read_data_quality(con, first, end, [value for value in organization if value.metric in LEADING]),
             lower_quartiles=read_lead_lower_quartiles(con, periods.shown),
+            team_lower_quartiles=read_team_lower_quartiles(con, periods.shown),
             stages=read_stages(con, (periods.last_year, periods.last_quarter, periods.quarter)),
             deployments_by_day=by_day,
             incidents_by_day=read_incidents_by_day(con, year_start, weeks_end),

@@ -95,7 +95,9 @@ def _figure(picture: Picture) -> dict[str, Any]:
         "width": picture.width,
         "height": picture.height,
     }
-    return {"data": figure["data"], "layout": layout}
+    # Plotly would give each trace a random name.
+    traces = [{**trace, "uid": f"t{number:05x}"} for number, trace in enumerate(figure["data"])]
+    return {"data": traces, "layout": layout}
 
 
 def _options(picture: Picture) -> dict[str, Any]:
@@ -110,5 +112,5 @@ def _drawn(content: bytes, picture: Picture, number: int) -> bytes:
     text = content.decode()
     match = _RANDOM_ID.search(text)
     if match:
-        text = re.sub(rf'(?<=[a-z-]){match[1]}(?=[a-z"_-])', f"z{number:05x}", text)
+        text = re.sub(rf'(?<=[a-z-]){match[1]}(?=[a-z"_)-])', f"z{number:05x}", text)
     return text.encode()

@@ -123,6 +123,22 @@ def read_lead_lower_quartiles(
     }
 
 
+def read_team_lower_quartiles(
+    con: duckdb.DuckDBPyConnection, quarters: Sequence[str]
+) -> dict[tuple[str, str], Quantile]:
+    """Lower quartile of the change lead time by (team, quarter), over the team's services together."""
+    marks = ", ".join("?" for _ in quarters)
+    found = rows(
+        con,
+        f"SELECT team, calendar.quarter AS quarter, quantile_cont(lead.lead_us, 0.25) / {_HOUR_US}.0e0 AS hours, "
+        "count(*) AS n FROM change_lead AS lead JOIN calendar ON calendar.day = lead.day "
+        "JOIN services ON services.service = lead.service "
+        f"WHERE {_COUNTED_LEAD} AND calendar.quarter IN ({marks}) AND team IS NOT NULL GROUP BY ALL",
+        quarters,
+    )
+    return {(row["team"], row["quarter"]): Quantile(row["hours"], row["n"]) for row in found}
+
+
 def read_stages(con: duckdb.DuckDBPyConnection, quarters: Sequence[str]) -> dict[tuple[str, str], Quantile]:
     """Median hours of each lead-time stage by (quarter, stage), over all services' counted changes."""
     medians = ", ".join(

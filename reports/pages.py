@@ -20,7 +20,7 @@ from reports.comparison_charts import FunnelPoint, funnel_chart, pipelines_chart
 from reports.contents import Contents
 from reports.coverage import QUARANTINE_SHOWN
 from reports.decisions import Decision, choose_decisions, security_points, team_points
-from reports.evidence import ORGANIZATION, slowest_overall
+from reports.evidence import ORGANIZATION, Quantile, slowest_overall
 from reports.findings_data import evidence_words, findings_script
 from reports.main_points import Point, choose_main_points
 from reports.provenance import FindingRow
@@ -162,7 +162,7 @@ class Pages:
         )
         whose = contents.settings.organization
         charts = _drawn(
-            *self._time_charts(contents.organization, ORGANIZATION),
+            *self._time_charts(contents.organization, contents.lower_quartiles, ORGANIZATION),
             stages_chart("stages", contents.stages, quarters),
             weekly_chart("weeks", full_weeks(contents.deployments_by_day, weeks_from, weeks_end), whose),
             lead_weeks_chart("lead-weeks", contents.weekly_lead, weeks_from, weeks_end, whose),
@@ -224,20 +224,20 @@ class Pages:
                 "findings": self._finding_lines(still_open[:FINDINGS_SHOWN]),
                 "findings_total": len(still_open),
             },
-            _drawn(*self._time_charts(("team", team), None, with_quartiles=False)),
+            _drawn(*self._time_charts(("team", team), contents.team_lower_quartiles, team)),
         )
 
     def _time_charts(
-        self, scope: tuple[str, str], service: str | None, *, with_quartiles: bool = True
+        self, scope: tuple[str, str], quartiles: Mapping[Any, Quantile], whose: str | None
     ) -> list[Chart | None]:
-        """Lead time and change fail rate over the quarters shown; lower quartiles are known for services and all."""
+        """Lead time and change fail rate over the quarters shown; lower quartiles are by (whose, quarter)."""
         contents = self.contents
         values, quarters = contents.values, contents.periods.shown
         lead = [
             LeadQuarter(
                 quarter,
                 values.get(*scope, "change_lead_time", quarter),
-                contents.lower_quartiles.get((service, quarter)) if with_quartiles else None,
+                quartiles.get((whose, quarter)),
                 values.get(*scope, "change_lead_time_p75", quarter),
                 values.get(*scope, "change_lead_time_p95", quarter),
             )
@@ -383,7 +383,7 @@ class Pages:
                 template="service.html",
                 service=service,
                 card=self.scorecard("service", name),
-                charts=_drawn(*self._time_charts(("service", name), name)),
+                charts=_drawn(*self._time_charts(("service", name), contents.lower_quartiles, name)),
                 kinds=contents.kinds.get(name, {}),
                 failed=failed.get(name, [])[:FAILED_SHOWN_PER_SERVICE],
                 failed_total=len(failed.get(name, [])),

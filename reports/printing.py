@@ -38,7 +38,9 @@ def print_pdf(html: str) -> bytes:
     for name in ("weasyprint", "fontTools"):
         # They warn of CSS that only screens use, and of fonts' tables.
         logging.getLogger(name).setLevel(logging.ERROR)
-    document: Any = weasyprint.HTML(string=html, url_fetcher=_Refusing())
+    # A printed page is whole in itself: whatever it asks for is refused.
+    nothing = weasyprint.urls.URLFetcher(allowed_protocols=(), allow_redirects=False)
+    document: Any = weasyprint.HTML(string=html, url_fetcher=nothing)
     try:
         written: bytes = document.write_pdf(
             stylesheets=[weasyprint.CSS(string=_STYLE.read_text(encoding="utf-8"))],
@@ -50,12 +52,3 @@ def print_pdf(html: str) -> bytes:
         first = (str(error).splitlines() or [type(error).__name__])[0][:300]
         raise PrintingError(f"the page cannot be printed: {first}") from error
     return written
-
-
-class _Refusing:
-    """A printed page is whole in itself: whatever it asks for is refused."""
-
-    def __call__(self, url: str, *_: Any, **__: Any) -> Any:
-        raise ValueError(f"{url[:200]} is not fetched for a printed pack")
-
-    fetch = __call__

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -109,7 +110,7 @@ def test_the_keyboard_goes_through_a_page_in_the_order_of_reading(folder: Path, 
         tops.append(at["top"])
     assert len(tops) > 20
     # A line of a table may be a little higher than the cell before it.
-    assert all(later >= earlier - 40 for earlier, later in zip(tops, tops[1:], strict=False))
+    assert all(later >= earlier - 40 for earlier, later in pairwise(tops))
 
 
 def test_ten_thousand_findings_are_filtered_without_freezing(folder: Path, page: Page, seen: Seen) -> None:
