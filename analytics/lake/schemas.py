@@ -34,10 +34,18 @@ def _columns(text: str) -> dict[str, str]:
 
 _ORIGIN = {"source": "VARCHAR", "origin": "VARCHAR", "line": "BIGINT"}
 
+# Documents are known by their hash; it is made once, when they are read anyway: (document, its hash's column).
+HASHED_DOCUMENTS = {"attestations": ("bundle", "bundle_sha256"), "sboms": ("document", "document_sha256")}
+
+
+def _hash_column(entity: str) -> dict[str, str]:
+    return {HASHED_DOCUMENTS[entity][1]: "VARCHAR"} if entity in HASHED_DOCUMENTS else {}
+
+
 TYPED_TABLES = {
     entity.name: Table(
         entity.name,
-        {**entity.columns, **_ORIGIN},
+        {**entity.columns, **_hash_column(entity.name), **_ORIGIN},
         entity.occurred_at,
         f"Landed {entity.name.replace('_', ' ')}, typed; one row per key, the newest record wins.",
         # The facts hold what readers ask of these; the rest stays in the lake.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from analytics.lake.schemas import HASHED_DOCUMENTS
 from analytics.sources.entities import Entity
 
 
@@ -17,6 +18,9 @@ def typed_query(entity: Entity, winners: str) -> str:
     columns = ", ".join(
         f"{_cast(f'record.{_quoted(name)}', kind)} AS {_quoted(name)}" for name, kind in entity.columns.items()
     )
+    if entity.name in HASHED_DOCUMENTS:
+        document, column = HASHED_DOCUMENTS[entity.name]
+        columns += f", sha256(CAST(record.{_quoted(document)} AS VARCHAR)) AS {_quoted(column)}"
     text = json.dumps(structure).replace("'", "''")
     return (
         f"SELECT {columns}, source, origin, line FROM "

@@ -20,8 +20,7 @@ from analytics.supply_chain.file_bytes import read_regular_file
 MAX_FILE_BYTES = 64 * 1024 * 1024
 MAX_FILES = 200_000
 _BUNDLES_AT_ONCE = 2_000
-_DOCUMENT = "CAST(document AS VARCHAR)"
-_HOLDS_DOCUMENT = f"(document IS NOT NULL AND {_DOCUMENT} <> 'null')"
+_HOLDS_DOCUMENT = "coalesce(document_sha256 <> sha256('null'), false)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +33,10 @@ class Place:
 
 
 def landed_bundles(con: duckdb.DuckDBPyConnection) -> list[Place]:
-    """The bundles of the view `attestations`; they are hashed where they lie, so that known ones are never fetched."""
+    """The bundles of the view `attestations`, by the hash that stands beside them: known ones are never fetched."""
     rows = con.execute(
-        "SELECT sha256(CAST(bundle AS VARCHAR)), source || ':' || origin || ':' || line, lower(digest) "
-        "FROM attestations ORDER BY ALL"
+        "SELECT bundle_sha256, source || ':' || origin || ':' || line, lower(digest) "
+        "FROM attestations WHERE bundle_sha256 IS NOT NULL ORDER BY ALL"
     ).fetchall()
     return [Place(sha256, origin, digest) for sha256, origin, digest in rows]
 
@@ -49,17 +48,17 @@ def landed_bundle_bytes(con: duckdb.DuckDBPyConnection, wanted: Sequence[str]) -
         yield from (
             (sha256, text.encode())
             for sha256, text in con.execute(
-                "SELECT sha256, any_value(text) FROM (SELECT CAST(bundle AS VARCHAR) AS text, sha256(text) AS sha256 "
-                "FROM attestations) WHERE sha256 IN (SELECT unnest(?::VARCHAR[])) GROUP BY sha256 ORDER BY sha256",
+                "SELECT bundle_sha256, any_value(CAST(bundle AS VARCHAR)) FROM attestations "
+                "WHERE bundle_sha256 IN (SELECT unnest(?::VARCHAR[])) GROUP BY bundle_sha256 ORDER BY bundle_sha256",
                 [list(wanted[first : first + _BUNDLES_AT_ONCE])],
             ).fetchall()
         )
 
 
 def landed_sboms(con: duckdb.DuckDBPyConnection) -> list[Place]:
-    """The documents of the view `sboms`, hashed where they lie like bundles; records that hold a path are not here."""
+    """The documents of the view `sboms` by their hash; records that hold a path are not here."""
     rows = con.execute(
-        f"SELECT sha256({_DOCUMENT}), source || ':' || origin || ':' || line, lower(digest) FROM sboms "
+        "SELECT document_sha256, source || ':' || origin || ':' || line, lower(digest) FROM sboms "
         f"WHERE {_HOLDS_DOCUMENT} ORDER BY ALL"
     ).fetchall()
     return [Place(sha256, origin, digest) for sha256, origin, digest in rows]
@@ -72,8 +71,8 @@ def landed_sbom_bytes(con: duckdb.DuckDBPyConnection, wanted: Sequence[str]) -> 
     """
     con.execute("CREATE OR REPLACE TEMP TABLE wanted_sboms AS SELECT unnest(?::VARCHAR[]) AS sha256", [list(wanted)])
     found = con.execute(
-        f"SELECT DISTINCT ON (wanted.sha256) wanted.sha256, {_DOCUMENT} FROM sboms "
-        f"JOIN wanted_sboms AS wanted ON wanted.sha256 = sha256({_DOCUMENT}) WHERE {_HOLDS_DOCUMENT}"
+        "SELECT DISTINCT ON (wanted.sha256) wanted.sha256, CAST(document AS VARCHAR) FROM sboms "
+        "JOIN wanted_sboms AS wanted ON wanted.sha256 = document_sha256"
     )
     while rows := found.fetchmany(50):
         for sha256, text in rows:

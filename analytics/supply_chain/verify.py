@@ -27,7 +27,7 @@ from analytics.supply_chain.controls import process_outcomes
 from analytics.supply_chain.deployments import Judged, Known, judge_deployments
 from analytics.supply_chain.findings import Finding, with_states
 from analytics.supply_chain.gathering import Place
-from analytics.supply_chain.joining import Artifacts, Attestations, read_deployments
+from analytics.supply_chain.joining import Artifacts, Attestations, Deployed, read_deployments
 from analytics.supply_chain.judging import Row, trusted_roots, unfetched_rows
 from analytics.supply_chain.keeping import judge_new_bundles
 from analytics.supply_chain.rules import PROCESS_CONTROLS, Policies, load_policies
@@ -105,7 +105,9 @@ def verify(settings: Settings) -> VerifySummary:
         progress.report(STAGE, f"{read_now:,} SBOMs read, {summary.sboms - read_now:,} known")
         deployments = read_deployments(con)
         artifacts = Artifacts(con, {service.name: service.artifacts for service in catalog.services})
-        attestations = Attestations([*_judgements(con), *unfetched_rows(con)], _stated(kept.places))
+        attestations = Attestations(
+            [*_judgements(con, deployments, artifacts), *unfetched_rows(con)], _stated(kept.places)
+        )
         known = _known(con, settings, sboms, policies, now)
         owners = {service.name: service.team for service in catalog.services}
         found: list[Finding] = []
@@ -165,9 +167,25 @@ def _stated(places: Sequence[Place]) -> dict[str, set[str]]:
     return stated
 
 
-def _judgements(con: duckdb.DuckDBPyConnection) -> list[Row]:
+def _judgements(con: duckdb.DuckDBPyConnection, deployments: Sequence[Deployed], artifacts: Artifacts) -> list[Row]:
+    """The kept judgements that may speak of a deployment: most of what is attested was never deployed."""
+    shipped = [one for deployed in deployments for one in artifacts.of(deployed)]
+    digests = sorted({one.digest for one in shipped if one.digest is not None})
+    commits = sorted({sha.casefold() for one in shipped if one.digest is None and (sha := one.deployed.source_sha)})
     found = con.execute(
-        "SELECT * EXCLUDE (certificate, exception) FROM attestation_judgements ORDER BY input_sha256, place"
+        """
+        WITH wanted AS (SELECT unnest($1::VARCHAR[]) AS digest), speaking AS (
+            SELECT input_sha256 FROM (
+                SELECT input_sha256, unnest(subject_digests) AS digest FROM attestation_judgements
+            ) SEMI JOIN wanted USING (digest)
+            UNION SELECT input_sha256 FROM present_bundles SEMI JOIN wanted ON wanted.digest = stated_digest
+        )
+        SELECT * EXCLUDE (certificate, exception) FROM attestation_judgements
+        WHERE input_sha256 IN (SELECT input_sha256 FROM speaking)
+           OR (proven AND lower(source_commit) IN (SELECT unnest($2::VARCHAR[])))
+        ORDER BY input_sha256, place
+        """,
+        [digests, commits],
     )
     names = [column[0] for column in found.description]
     return [dict(zip(names, values, strict=True)) for values in found.fetchall()]

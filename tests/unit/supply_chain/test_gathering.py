@@ -62,11 +62,11 @@ class World:
         con.execute("DROP VIEW sboms")
         con.execute(
             "CREATE TEMP TABLE sboms (source VARCHAR, origin VARCHAR, line BIGINT, digest VARCHAR, document JSON, "
-            "path VARCHAR)"
+            "path VARCHAR, document_sha256 VARCHAR)"
         )
         for line, one in enumerate(self.records, start=1):
             con.execute(
-                "INSERT INTO sboms VALUES ('feed', 'a.jsonl', ?, ?, ?, ?)",
+                "INSERT INTO sboms VALUES ('feed', 'a.jsonl', $1, $2, $3, $4, sha256($3))",
                 [line, one["digest"], one["document"], one["path"]],
             )
         con.execute("DROP VIEW attestation_judgements")
