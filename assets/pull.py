@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
+from analytics.errors import FileInUseError
 from analytics.landing import coverage as landing_coverage
 from analytics.landing import pull as landing_pull
 from analytics.landing.schema import landing_columns
@@ -65,14 +66,15 @@ def _pull_asset(settings: Settings, source: Source) -> dg.AssetsDefinition:
         with stage(context):
             now = workspace.settings()
             result = landing_pull.pull(now, only=[source.name])[0]
-            collected = [row for row in landing_coverage.collection(now) if row.source == source.name]
-        items = sum(row.items for row in collected)
-        refused = sum(row.quarantined for row in collected)
-        rows = ((row.entity, row.items, row.quarantined, row.last_at or "") for row in collected)
+            collected = _collected(now, source)
+        known = collected or []
+        items = sum(row.items for row in known)
+        refused = sum(row.quarantined for row in known)
+        rows = ((row.entity, row.items, row.quarantined, row.last_at or "") for row in known)
         yield dg.MaterializeResult(
             asset_key=key,
             metadata={
-                "dagster/row_count": items,
+                **({"dagster/row_count": items} if collected is not None else {}),
                 "new_items": result.items,
                 "quarantined": refused,
                 "file": dg.MetadataValue.path(now.landing_dir / f"{source.name}.duckdb"),
@@ -91,6 +93,15 @@ def _pull_asset(settings: Settings, source: Source) -> dg.AssetsDefinition:
         yield quarantine_result(key, items, refused)
 
     return pull_source
+
+
+def _collected(settings: Settings, source: Source) -> list[landing_coverage.Collected] | None:
+    """What a source has landed; None, unknown, while another process is pulling it, as its check says."""
+    alone = settings.model_copy(update={"sources": [source]})
+    try:
+        return landing_coverage.collection(alone)
+    except FileInUseError:
+        return None
 
 
 def quarantine_result(key: dg.AssetKey, items: int, refused: int) -> dg.AssetCheckResult:

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import duckdb
 
+from analytics.errors import LakeError
+from analytics.faults import DAMAGED_FIX
 from analytics.lake.schemas import TABLES, Table
 from analytics.settings import Settings
 
@@ -95,15 +97,37 @@ def _remove(target: Path, kept: set[Path]) -> None:
 
 
 def lake_relation(settings: Settings, name: str) -> str:
-    """SQL that reads a table; an empty relation with the table's columns where nothing has been written."""
+    """SQL that reads a table; an empty relation with the table's columns where nothing has been written.
+
+    A column that an earlier version did not write is NULL. Raises LakeError for a file that is damaged.
+    """
     table = TABLES[name]
     folder = settings.lake_dir / name
-    if not any(folder.glob("quarter=*/*.parquet")):
+    files = sorted(folder.glob("quarter=*/*.parquet"))
+    if not files:
         columns = ", ".join(f"CAST(NULL AS {kind}) AS {_quoted(column)}" for column, kind in table.columns.items())
         return f"(SELECT {columns} WHERE false)"
-    columns = ", ".join(_quoted(column) for column in table.columns)
+    # Of different versions where a write was killed between them.
+    schemas = [_columns_of(file) for file in files]
+    written = set().union(*schemas)
+    columns = ", ".join(
+        _quoted(column) if column in written else f"CAST(NULL AS {kind}) AS {_quoted(column)}"
+        for column, kind in table.columns.items()
+    )
     pattern = _literal(folder / "quarter=*" / "*.parquet")
-    return f"(SELECT {columns} FROM read_parquet('{pattern}', hive_partitioning = false))"
+    by_name = "" if all(set(table.columns) <= schema for schema in schemas) else ", union_by_name = true"
+    return f"(SELECT {columns} FROM read_parquet('{pattern}', hive_partitioning = false{by_name}))"
+
+
+def _columns_of(file: Path) -> set[str]:
+    import polars as pl  # only stages read the lake, and questions must start fast
+
+    try:
+        return set(pl.read_parquet_schema(file))
+    except pl.exceptions.PolarsError as error:
+        raise LakeError(f"a file is damaged: {error}", where=str(file), fix=DAMAGED_FIX) from error
+    except FileNotFoundError:  # replaced at this moment; whoever reads it next says what is wrong
+        return set()
 
 
 def create_views(con: duckdb.DuckDBPyConnection, settings: Settings, *names: str) -> None:

@@ -95,11 +95,14 @@ class Folder:
         for pack in self.storage.glob("packs/2026*"):
             assert verify_pack(pack).ok, pack
 
-    def expect_recovery(self, values: str) -> None:
-        """The next run of each stage goes well and gives the same values."""
-        for stage in STAGES:
-            done = self.run(stage)
-            assert done.exit_code == 0, (stage, done.stderr)
+    def expect_recovery(self, values: str, stage: str = "pull") -> None:
+        """The next run of a stage and of those behind it goes well and gives the same values.
+
+        A pack takes longer than all others together: it is made again only where its making was disturbed.
+        """
+        for name in STAGES[STAGES.index(stage) : 5 if stage == "pack" else 4]:
+            done = self.run(name)
+            assert done.exit_code == 0, (name, done.stderr)
         self.expect_whole()
         assert self.values() == values
 
@@ -155,7 +158,7 @@ def test_sigterm_in_a_stage_ends_it_with_words_and_nothing_half_written(
         done = folder.run(stage)
     folder.expect_words(done, "ended by SIGTERM", "Run the same command again")
     folder.expect_whole()
-    folder.expect_recovery(values)
+    folder.expect_recovery(values, stage)
 
 
 # Disk full
@@ -183,10 +186,10 @@ def test_a_full_disk_ends_a_stage_with_words_and_nothing_half_written(
         done = folder.run(stage)
     folder.expect_words(done, "File too large" if stage == "pull" else "no room left")
     folder.expect_whole()
-    folder.expect_recovery(values)
+    folder.expect_recovery(values, stage)
 
 
-def test_a_landing_file_that_cannot_grow_keeps_what_it_holds(folder: Folder, values: str) -> None:
+def test_a_landing_file_that_cannot_grow_keeps_what_it_holds(folder: Folder) -> None:
     landing = folder.storage / "landing" / "drops.duckdb"
     drill = '{"service": "s%d", "performed_at": "2026-01-01T00:00:00Z", "kind": "rollback", "outcome": "success"}\n'
     (folder.path / "feeds" / "drills.jsonl").write_text("".join(drill % n for n in range(20_000)))
@@ -197,7 +200,6 @@ def test_a_landing_file_that_cannot_grow_keeps_what_it_holds(folder: Folder, val
     assert folder.run("pull").exit_code == 0
     with duckdb.connect(landing, read_only=True) as con:
         assert con.execute("SELECT count(*) FROM items WHERE entity = 'drills'").fetchall() == [(20_000,)]
-    folder.expect_recovery(values)
 
 
 # Read-only storage
@@ -216,7 +218,7 @@ def nobody() -> Iterator[None]:
         os.seteuid(0)
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", ["pull", "measure", "pack"])
 def test_a_read_only_storage_is_named(before: Callable[[str], Folder], stage: str, values: str) -> None:
     folder = before(stage)
     modes = {path: path.stat().st_mode for path in [folder.storage, *folder.storage.rglob("*")]}
@@ -233,7 +235,7 @@ def test_a_read_only_storage_is_named(before: Callable[[str], Folder], stage: st
         for path, mode in {**modes, **kept}.items():
             path.chmod(mode)
     folder.expect_words(done, "data", "ermi" if stage == "pull" else "cannot be written (Permission denied)")
-    folder.expect_recovery(values)
+    folder.expect_recovery(values, stage)
 
 
 # Damaged files
@@ -253,13 +255,13 @@ def test_a_damaged_table_is_named_and_made_again(folder: Folder, values: str, ta
     done = folder.run(stage)
     folder.expect_words(done, "a file is damaged", str(files[0]))
     files[0].unlink()
-    folder.expect_recovery(values)
+    folder.expect_recovery(values, "build")
 
 
 def test_a_damaged_published_database_is_made_again(folder: Folder, values: str) -> None:
     (folder.storage / "analytics.duckdb").write_bytes(b"\0" * 5000)
     folder.expect_words(folder.run("metrics", "--quarter", QUARTER), "analytics.duckdb", "quarterdeck measure")
-    folder.expect_recovery(values)
+    folder.expect_recovery(values, "measure")
 
 
 def test_a_damaged_landing_file_is_named_and_restored_by_a_pull(folder: Folder, values: str) -> None:
@@ -304,7 +306,7 @@ def test_too_little_memory_for_a_measure_step_is_an_error_in_words(folder: Folde
     # The values of before are still what readers see.
     settings.write_text(text)
     assert folder.values() == values
-    folder.expect_recovery(values)
+    folder.expect_recovery(values, "measure")
 
 
 # The clock

@@ -8,12 +8,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import duckdb
+import polars as pl
 import pytest
 from hypothesis import assume, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from analytics.engine import connect
+from analytics.errors import LakeError
 from analytics.lake.tables import lake_relation, scratch, write_table
 from analytics.lake.typed import typed_query
 from analytics.settings import Settings, load_settings
@@ -52,6 +54,29 @@ def test_writing_again_replaces_every_partition_and_drops_the_ones_that_are_gone
         assert {path.name for path in folder.iterdir()} == {"quarter=2026-Q1", "quarter=2026-Q2"}
         assert write_table(con, settings, "service_incidents", incidents("2026-04-05")) == 1
     assert {path.name for path in folder.iterdir()} == {"quarter=2026-Q2"}
+
+
+def test_a_column_that_an_earlier_version_did_not_write_is_null(settings: Settings) -> None:
+    with connect(settings) as con:
+        calendar(con)
+        write_table(con, settings, "service_incidents", incidents("2026-01-05", "2026-04-05"))
+        first, second = sorted((settings.lake_dir / "service_incidents").glob("*/*.parquet"))
+        for files in ([second], [first, second]):
+            for file in files:
+                pl.read_parquet(file).drop("url", strict=False).write_parquet(file)
+            rows = con.sql(f"SELECT incident_key, url FROM {lake_relation(settings, 'service_incidents')}").fetchall()
+            assert sorted(rows) == [("i0", None), ("i1", None)]
+
+
+def test_a_damaged_file_is_named(settings: Settings) -> None:
+    with connect(settings) as con:
+        calendar(con)
+        write_table(con, settings, "service_incidents", incidents("2026-01-05"))
+    [file] = (settings.lake_dir / "service_incidents").glob("*/*.parquet")
+    file.write_bytes(b"PAR1" + b"\0" * 100)
+    with pytest.raises(LakeError, match="a file is damaged") as caught:
+        lake_relation(settings, "service_incidents")
+    assert caught.value.where == str(file)
 
 
 def test_rows_outside_the_calendar_are_kept_as_undated(settings: Settings) -> None:
