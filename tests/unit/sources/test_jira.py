@@ -228,6 +228,28 @@ def test_a_pull_of_what_did_not_change_lands_nothing_and_asks_little(fake: FakeJ
     assert len(fake.asked) == 4
 
 
+@both
+def test_a_first_load_costs_a_request_for_a_hundred_issues(fake: FakeJira, workspace: Settings) -> None:
+    for _ in range(300):
+        fake.world.move(fake.world.issue(), "Done")
+        fake.world.advance(3600)
+    assert pulled(workspace).ok
+    assert len(landed(workspace, "incidents")) == 300
+    # Which Jira, whose time zone, the library's look at the fields, and the list, each page from the last minute on.
+    assert len(fake.asked) <= 3 + 4
+
+
+def test_what_shows_up_late_is_found_by_the_next_pull(fake: FakeJira, workspace: Settings) -> None:
+    fake.world.issue()
+    hidden = fake.world.issues.pop()
+    fake.world.advance(300)
+    fake.world.issue()
+    pulled(workspace)
+    fake.world.issues.append(hidden)
+    pulled(workspace)
+    assert len(landed(workspace, "incidents")) == 2
+
+
 def test_another_question_is_read_from_the_beginning(fake: FakeJira, tmp_path: Path, workspace: Settings) -> None:
     fake.world.issue("Bug")
     fake.world.advance(86_400)

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from analytics.errors import SettingsError
+from analytics.landing.coverage import completeness
 from analytics.landing.pull import reprocess
 from analytics.secrets import Secret
 from analytics.settings import Settings
@@ -135,6 +136,37 @@ def test_a_quiet_account_costs_three_requests_and_lands_nothing(fake: FakePagerD
     fake.world.advance(3600)
     assert pulled(workspace).items == 0
     assert len(fake.asked) == 3
+
+
+def test_a_first_load_costs_a_request_for_a_hundred_things_and_is_known_to_be_whole(
+    fake: FakePagerDuty, workspace: Settings
+) -> None:
+    for _ in range(300):
+        raw = fake.world.trigger()
+        fake.world.advance(3600)
+        fake.world.acknowledge(raw)
+        fake.world.advance(3600)
+        fake.world.resolve(raw)
+    assert pulled(workspace).ok
+    # 300 incidents and 900 entries of the log in 25 days.
+    assert len(fake.asked) <= 1 + 3 + 9
+    (quarter,) = completeness(workspace)
+    assert (quarter.landed, quarter.expected) == (300, 300)
+
+
+def test_what_shows_up_late_is_found_by_the_next_pull(fake: FakePagerDuty, workspace: Settings) -> None:
+    world = fake.world
+    late = world.trigger()
+    hidden, log = world.incidents.pop(), world.log_entries.pop()
+    assert hidden is late
+    world.trigger()
+    world.advance(300)
+    pulled(workspace)
+    world.incidents.append(hidden)
+    world.log_entries.insert(0, log)
+    world.advance(3600)
+    pulled(workspace)
+    assert len(landed(workspace, "incidents")) == 2
 
 
 def test_a_window_that_holds_more_than_is_listed_is_halved(
