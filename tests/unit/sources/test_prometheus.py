@@ -127,6 +127,15 @@ def test_a_span_longer_than_is_answered_at_once_is_asked_for_in_parts(fake: Fake
     assert fake.count("query_range") == 3
 
 
+def test_without_since_a_hundred_days_of_hours_cost_one_request(fake: FakePrometheus, tmp_path: Path) -> None:
+    fake.world.add(BUDGET, {"service": "shop"}, lambda at: 0.5)
+    workspace = asking(tmp_path, fake, since=None)
+    assert pulled(workspace).ok
+    # The newest hour is younger than the lag.
+    assert len(landed(workspace, "slo_samples")) == 2400
+    assert fake.count("query_range") == 1
+
+
 def test_what_is_too_much_for_the_server_is_asked_for_in_halves(fake: FakePrometheus, workspace: Settings) -> None:
     fake.world.add(BUDGET, {"service": "shop"}, lambda at: 0.5)
     fake.world.advance(86_400)
