@@ -37,6 +37,7 @@ class SourceCommits:
         self._policies = policies
         self._today = today
         self._ids = repository_ids
+        self._names = {repository_id: name for name, repository_id in repository_ids.items()}
         self._cached: dict[tuple[str, str | None], Policy] = {}
         self._of: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
         for row in rows:
@@ -45,20 +46,26 @@ class SourceCommits:
 
     def of(self, service: str, repository: str, digest: str) -> tuple[tuple[str, str], ...]:
         """The (repository, commit) pairs that an artifact of a service was built of; mostly one, often none."""
-        found = {
-            (_path(row), row["source_commit"]): None
-            for row in self._of.get(digest.casefold(), ())
-            if self._is_trusted(row, service, repository)
-        }
+        found: dict[tuple[str, str], None] = {}
+        for row in self._of.get(digest.casefold(), ()):
+            if self._is_trusted(row, service, repository):
+                built_in = self._repository(row)
+                own = built_in.casefold() == repository.casefold()
+                found[repository if own else built_in, row["source_commit"]] = None
         return tuple(found)
 
     def repositories(self) -> Iterator[tuple[str, str]]:
         """Artifacts with the repository that they were built of, where the policy trusts that repository's own."""
         for digest, rows in self._of.items():
             for row in rows:
-                if self._is_trusted(row, None, _path(row)):
-                    yield digest, _path(row)
+                if self._is_trusted(row, None, self._repository(row)):
+                    yield digest, self._repository(row)
                     break
+
+    def _repository(self, row: Mapping[str, Any]) -> str:
+        """The name by which the repository of the source is known now: it may have had another when it was built."""
+        named = self._names.get(row["source_repository_id"] or "")
+        return named or urlsplit(row["source_repository_uri"] or "").path.strip("/")
 
     def _is_trusted(self, row: Mapping[str, Any], service: str | None, repository: str) -> bool:
         key = repository, service
@@ -100,7 +107,3 @@ def _verified(con: duckdb.DuckDBPyConnection, roots_hash: str, now: datetime) ->
     )
     names = [column[0] for column in found.description]
     return [dict(zip(names, values, strict=True)) for values in found.fetchall()]
-
-
-def _path(row: Mapping[str, Any]) -> str:
-    return urlsplit(row["source_repository_uri"] or "").path.strip("/")
