@@ -104,10 +104,11 @@ def _github(settings: Settings, source: GitHubSource) -> Provider:
     from analytics.sources.github.credentials import credential_of
     from analytics.sources.github.history import ApiHistory
     from analytics.sources.github.provider import GitHubProvider
-    from analytics.sources.limits import Budget
+    from analytics.sources.limits import budget_of
 
     credential = credential_of(source)
-    client = GitHubClient(credential, source.base_url, Budget(max_wait_seconds=source.max_wait_seconds))
+    budget = budget_of(source.base_url, credential.counted_as, source.max_wait_seconds)
+    client = GitHubClient(credential, source.base_url, budget)
 
     def history_of(addresses: Mapping[str, str]) -> GitProvider | ApiHistory:
         if source.commits == "api":

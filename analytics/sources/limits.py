@@ -135,6 +135,23 @@ class Budget:
         self._sleep(seconds)
 
 
+# Sources that ask with the same credential share what it may ask.
+_BUDGETS: dict[tuple[str, str, float], Budget] = {}
+_BUDGETS_LOCK = Lock()
+
+
+def budget_of(base_url: str, credential: str, max_wait_seconds: float) -> Budget:
+    """The one budget of a credential (named, not revealed) at a host, for all sources of this process."""
+    with _BUDGETS_LOCK:
+        return _BUDGETS.setdefault((base_url, credential, max_wait_seconds), Budget(max_wait_seconds))
+
+
+def forget_budgets() -> None:
+    """Begin as a new process does."""
+    with _BUDGETS_LOCK:
+        _BUDGETS.clear()
+
+
 def _seconds_to_reset(headers: Mapping[str, str], now: float) -> float:
     """By GitHub's clock where the answer has one: ours may be wrong. At least a second."""
     server = _moment(headers.get("date", ""))

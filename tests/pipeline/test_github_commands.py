@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from analytics.progress import LOGGER_NAME
+from analytics.sources.limits import forget_budgets
 from quarterdeck.cli import main
 from tests.fakes.github.faults import Fault
 from tests.fakes.github.pulling import difference, landed, pulled, workspace
@@ -45,6 +46,7 @@ def fill(world: World) -> None:
 
 
 def command(folder: Path, *words: str) -> Result:
+    forget_budgets()
     return CliRunner().invoke(main, [*words, "--settings", str(folder / "quarterdeck.yaml")])
 
 
@@ -129,7 +131,6 @@ def test_runs_that_never_came_are_missing_from_their_quarter_in_coverage_and_pac
     assert row == {"source": "hub", "entity": "pipeline_runs", "quarter": "2026-Q1", "landed": 6, "expected": 8}
     assert [one["complete"] for one in answer["windows"] if one["entity"] == "pipeline_runs"] == [False]
     assert re.search(r"pipeline_runs +2026-Q1 +6 +8 +75.0 %", command(tmp_path, "coverage").stdout)
-    (folder,) = (tmp_path / "quarterdeck-data" / "packs").iterdir()
-    page = (folder / "quality.html").read_text("utf-8")
+    page = (tmp_path / "quarterdeck-data" / "packs" / "2026-Q1" / "quality.html").read_text("utf-8")
     (shown,) = re.findall(r"<td>pipeline runs</td><td>2026-Q1</td>.*</tr>", page)
     assert re.findall(r">([^<]+)</td>", shown)[2:] == ["6", "8", "75.0 %"]

@@ -280,8 +280,8 @@ class GitHubClient:
             fix = f"Give {reference} one of the scopes {scopes[:200]}; it has: {has[:200]}."
         else:
             fix = (
-                f"Check {reference}: it must be allowed to read actions, contents, deployments, issues, pull requests "
-                "and metadata."
+                f"Check {reference}: it must be allowed to read actions, attestations, contents, deployments, issues, "
+                "pull requests and metadata."
             )
         return RefusedError(f"GitHub refuses it (status {status}): {self._message(text)}", where=where, fix=fix)
 

@@ -33,6 +33,11 @@ class Credential:
         assert self.private_key is not None
         return f"app {self.app_id} with the private key of {self.private_key.reference}"
 
+    @property
+    def counted_as(self) -> str:
+        """Whose requests GitHub counts together: a token's, or those of one installation."""
+        return self.reference if self.token is not None else f"installation {self.installation_id}: {self.reference}"
+
     def auth(self) -> Auth.Auth:
         """For one client; raises SourceError where the secret is not there, or is none."""
         if self.token is not None:

@@ -9,6 +9,7 @@ from typing import Any
 from analytics.landing.pull import PullResult, pull
 from analytics.landing.winners import create_winners, open_landing
 from analytics.settings import Settings, load_settings
+from analytics.sources.limits import forget_budgets
 from tests.fakes.github.oracle import expected, left_behind
 from tests.fakes.github.server import FakeGitHub
 from tests.fakes.github.world import World
@@ -35,6 +36,8 @@ def workspace(folder: Path, fake: FakeGitHub, **more: Any) -> Settings:
 
 
 def pulled(settings: Settings) -> PullResult:
+    """What a pull by a new process gives."""
+    forget_budgets()
     (result,) = pull(settings, only=["hub"])
     return result
 

@@ -11,9 +11,12 @@ from typing import Any
 import pytest
 
 from analytics.landing.coverage import completeness, windows
-from analytics.settings import Settings
+from analytics.landing.pull import pull
+from analytics.secrets import Secret
+from analytics.settings import GitHubSource, Settings
 from analytics.sources.github import provider
 from analytics.sources.github.translate import PAYLOAD_CHARACTERS, payload_digest
+from analytics.sources.limits import forget_budgets
 from tests.fakes.github.pulling import difference, landed, pulled, workspace
 from tests.fakes.github.server import TOKEN, FakeGitHub, Fault
 from tests.fakes.github.world import Repository, World
@@ -371,6 +374,24 @@ def test_a_rate_limit_ends_the_pull_cleanly_and_the_next_one_goes_on(
     fake.faults.clear()
     assert pulled(settings).error is None
     assert_equal(settings, world)
+
+
+def test_sources_that_ask_with_one_credential_share_its_budget(
+    world: World, shop: Repository, tmp_path: Path, fake: FakeGitHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QD_OTHER_TOKEN", "ghp_other")
+    fake.tokens.add("ghp_other")
+    settings = workspace(tmp_path, fake)
+    (first,) = settings.sources
+    assert isinstance(first, GitHubSource)
+    same = first.model_copy(update={"name": "same"})
+    other = first.model_copy(update={"name": "other", "token": Secret("${QD_OTHER_TOKEN}")})
+    fake.faults.append(Fault(429, '{"message": "Too many requests"}', {"Retry-After": "3600"}))
+    forget_budgets()
+    results = pull(settings.model_copy(update={"sources": [first, same, other]}))
+    assert [result.resume_at is not None for result in results] == [True, True, False]
+    # One was refused; the second knew without asking.
+    assert [one.status for one in fake.asked[:2]] == [429, 200]
 
 
 def test_no_credential_and_no_signed_address_is_kept_anywhere(
