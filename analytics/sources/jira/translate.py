@@ -99,7 +99,7 @@ def approvals(issue: Record, ids: Mapping[str, str], rules: Rules) -> Iterator[R
         return
     newest: dict[str, str] = {}
     for change in _changes(issue):
-        if change["to"] in _folded(rules.approved_statuses) and change["by"]:
+        if change["to"] in _folded(rules.approved_statuses) and isinstance(change["by"], str):
             newest[change["by"]] = change["at"]
     for deployment in _texts(_own(fields, ids, rules.change_deployment_field)):
         for approver, at in newest.items():
@@ -129,7 +129,7 @@ def _changes(issue: Record) -> list[Record]:
     found = [
         {"at": at, "by": change.get("by"), "to": str(change.get("to")).casefold()}
         for change in _list(issue.get("changes"))
-        if isinstance(change, dict) and (at := _moment(change.get("at"))) is not None
+        if isinstance(change, dict) and isinstance(at := _moment(change.get("at")), str)
     ]
     return sorted(found, key=lambda change: change["at"])
 
@@ -192,14 +192,14 @@ def _own(fields: Record, ids: Mapping[str, str], name: str | None) -> Any:
     return fields.get(ids.get(name, name)) if name is not None else None
 
 
-def _texts(value: Any) -> list[str]:
-    """What a field says, whatever its kind: text, a choice, several of either."""
-    if isinstance(value, list):
-        return [text for one in value for text in _texts(one)]
-    if isinstance(value, Mapping):
-        return _texts(value.get("value") or value.get("name") or value.get("label"))
-    if isinstance(value, bool) or value is None:
+def _texts(value: Any, depth: int = 3) -> list[str]:
+    """What a field says, whatever its kind: text, a choice, several of either; nothing lies deeper than that."""
+    if depth == 0 or isinstance(value, bool) or value is None:
         return []
+    if isinstance(value, list):
+        return [text for one in value for text in _texts(one, depth - 1)]
+    if isinstance(value, Mapping):
+        return _texts(value.get("value") or value.get("name") or value.get("label"), depth - 1)
     text = str(value).strip()
     return [text] if text else []
 

@@ -94,14 +94,12 @@ class PrometheusClient:
             if not isinstance(labels, dict) or not isinstance(values, list):
                 raise SourceError("the answer holds a series without labels or values", where=query)
             try:
-                series.append(
-                    Series(
-                        {str(name): str(text) for name, text in labels.items()},
-                        [(float(at), str(value)) for at, value in values],
-                    )
-                )
-            except (TypeError, ValueError):
+                samples = [(float(at), str(value)) for at, value in values]
+            except (TypeError, ValueError, OverflowError):
                 raise SourceError("the answer holds a sample that is none", where=query) from None
+            if not all(start <= at <= end for at, _ in samples):
+                raise SourceError("the answer holds a sample of a time that was not asked for", where=query)
+            series.append(Series({str(name): str(text) for name, text in labels.items()}, samples))
         return series
 
     def _ask(self, what: str, form: dict[str, Any]) -> dict[str, Any]:

@@ -249,6 +249,27 @@ def test_a_refusal_says_what_to_do(fake: FakePrometheus, workspace: Settings, fa
     assert words in str(pulled(workspace).error)
 
 
+@pytest.mark.parametrize(
+    ("series", "words"),
+    [
+        ({"metric": {}, "values": [[1e300, "1"]]}, "not asked for"),
+        ({"metric": {}, "values": [["soon", "1"]]}, "sample that is none"),
+        ({"metric": {}, "values": [7]}, "sample that is none"),
+        ({"metric": [], "values": []}, "without labels"),
+        (7, "no list of records"),
+    ],
+)
+def test_an_answer_that_makes_no_sense_is_refused_as_a_whole(
+    fake: FakePrometheus, workspace: Settings, series: Any, words: str
+) -> None:
+    at = fake.world.now
+    for kind, result in (("scalar", [at, str(at)]), ("matrix", [series])):
+        fake.faults.append(
+            Fault(200, json.dumps({"status": "success", "data": {"resultType": kind, "result": result}}))
+        )
+    assert words in str(pulled(workspace).error)
+
+
 def test_a_query_that_is_wrong_says_so_and_stops_no_other(fake: FakePrometheus, tmp_path: Path) -> None:
     fake.world.add(BUDGET, {"service": "shop"}, lambda at: 0.5)
     workspace = asking(tmp_path, fake, slos={"latency": {"query": "min(x"}, "availability": {"query": BUDGET}})
