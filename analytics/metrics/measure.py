@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import duckdb
 
 from analytics import progress
+from analytics.delivery.queries import insert_rows
 from analytics.engine import connect
 from analytics.lake.parts import TableParts
 from analytics.lake.publish import publish
@@ -23,7 +24,7 @@ from analytics.lake.tables import create_views, lake_relation, scratch, write_ta
 from analytics.lake.turns import taking_turns
 from analytics.metrics.aggregates import Aggregation, Key, Measured
 from analytics.metrics.coverage import Covered, Snapshot, covered, create_members, has_begun, read_snapshot
-from analytics.metrics.readings import NOT_TESTED, TOO_FEW, Samples, readings, weekly_counts
+from analytics.metrics.readings import NOT_TESTED, TOO_FEW, Family, Samples, families, read_families, weekly_counts
 from analytics.metrics.reasons import Reasons
 from analytics.metrics.registry import METRICS, Metric, observations_sql
 from analytics.metrics.restatements import restate
@@ -71,15 +72,30 @@ def measure(settings: Settings, quarters: Sequence[Quarter] | None = None) -> Me
             "WHERE key <> 'cut_off'"
         )
         con.execute(f"CREATE OR REPLACE TEMP TABLE present_inputs AS {inputs}")
+        values = _with_readings(con, parts.relation("metric_values"), read_families(context.families))
         restated, changed = restate(con, settings, parts, METRICS)
         # Told before the values are replaced: a measuring that is killed between must not lose what changed.
         write_table(con, settings, "restatements", restated)
-        count = write_table(con, settings, "metric_values", parts.relation("metric_values"))
+        count = write_table(con, settings, "metric_values", values)
         write_table(con, settings, "metric_definitions", parts.relation("metric_definitions"))
         write_table(con, settings, "measure_inputs", "SELECT * FROM present_inputs")
     publish(settings)
     progress.report(STAGE, f"{count:,} values over {len(measured)} quarters, {changed:,} restated")
     return MeasureSummary(measured, count, changed)
+
+
+def _with_readings(con: duckdb.DuckDBPyConnection, values: str, words: Mapping[tuple[str, Key], str]) -> str:
+    """SQL for the values with their reading, which is known only when all of them have been compared."""
+    con.execute(
+        "CREATE OR REPLACE TEMP TABLE words "
+        "(metric VARCHAR, scope VARCHAR, name VARCHAR, quarter VARCHAR, series VARCHAR, reading VARCHAR)"
+    )
+    insert_rows(con, "words", [(metric, *key, word) for (metric, key), word in words.items()])
+    return (
+        f"SELECT v.* REPLACE (coalesce(w.reading, v.reading) AS reading) FROM ({values}) AS v LEFT JOIN words AS w "
+        "ON w.metric = v.metric AND w.scope = v.scope AND w.name = v.name AND w.quarter = v.quarter "
+        "AND w.series IS NOT DISTINCT FROM v.series"
+    )
 
 
 def _definition(metric: Metric) -> dict[str, Any]:
@@ -130,6 +146,7 @@ class MeasureContext:
         self.begun = {str(quarter): has_begun(snapshot, calendar, quarter) for quarter in self.quarters}
         self.reasons = Reasons(snapshot, self.covered, self.begun, self._kinds())
         self.aggregation = Aggregation(con, self.quarters)
+        self.families: list[Family] = []
 
     def _kinds(self) -> dict[tuple[str, str, str], Counter[str]]:
         """Successful deployments by scope, quarter and kind: the reasons of undefined values need them."""
@@ -156,12 +173,12 @@ class MeasureContext:
         aggregates = self.aggregation.values(metrics)
         for metric in metrics:
             found = aggregates[metric.name]
-            words = readings(metric, self.quarters, found, self.covered, samples, weekly)
+            self.families += families(metric, self.quarters, found, self.covered, samples, weekly)
             for (scope, name), members in self.snapshot.scopes.items():
                 for quarter in map(str, self.quarters):
                     for series_name in metric.series:
                         key = (scope, name, quarter, series_name)
-                        rows.append(self._row(metric, key, members, found.get(key), excluded, words, weekly))
+                        rows.append(self._row(metric, key, members, found.get(key), excluded, weekly))
         return rows
 
     def _row(
@@ -171,7 +188,6 @@ class MeasureContext:
         members: frozenset[str],
         found: Measured | None,
         excluded: dict[Key, Counter[str]],
-        words: dict[Key, str | None],
         weekly: dict[Key, list[float]],
     ) -> dict[str, Any]:
         scope, name, quarter, series = key
@@ -206,7 +222,8 @@ class MeasureContext:
             "high": result.high,
             "open": result.open,
             "reason": reason,
-            "reading": words.get(key, TOO_FEW) if metric.tested else NOT_TESTED,
+            # Read when every metric has been compared.
+            "reading": TOO_FEW if metric.tested else NOT_TESTED,
             "definition": metric.definition_id,
             "covered_from": days.start if days.live_services else None,
             "covered_to": days.end if days.live_services else None,

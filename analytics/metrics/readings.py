@@ -1,12 +1,18 @@
 """The word beside a value: whether it changed against the quarter before, by a test and never by its sign.
 
-All services (teams) that a reader sees together are one family for the false-discovery correction.
-Source: reports.md section 2.
+What a reader sees together is corrected together. One page holds every measure of the organisation: one family.
+Services (teams) are seen beside each other, measure by measure: each measure is a family. But all services and all
+measures are also seen at once, so everything is first tested together, and only where something stands out there are
+the families read. Where nothing has changed, at most 5 % of quarters say that anything did, however many measures there
+are (`python -m benchmarks.readings`). Source: reports.md section 2; Benjamini and Hochberg 1995
+(doi:10.1111/j.2517-6161.1995.tb02031.x); families read only after a test of all of them: Benjamini and Bogomolov 2014
+(doi:10.1111/rssb.12028).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import duckdb
@@ -14,6 +20,8 @@ import numpy as np
 
 from analytics.comparisons import (
     Comparison,
+    Direction,
+    Reading,
     compare_proportions_array,
     compare_quantile,
     compare_rates,
@@ -27,25 +35,38 @@ from analytics.metrics.metric import MICROSECONDS, TRILLION, Metric
 from analytics.periods import Quarter
 from analytics.statistics import MIN_N_MEDIAN
 
-TOO_FEW = "too few data"
+TOO_FEW: Reading = "too few data"
 # The same few things counted in both quarters, or windows that overlap, are no independent trials.
 NOT_TESTED = "not tested"
+STANDS_OUT = frozenset({"better", "worse", "changed"})
 # Older quarters were read when they were new; their packs keep the word.
 READ_QUARTERS = 9
 
 
-def readings(
+@dataclass(frozen=True)
+class Family:
+    """Comparisons of one measure that a reader sees together: the same scope, quarter and series."""
+
+    metric: str
+    scope: str
+    quarter: str
+    keys: Sequence[Key]
+    comparisons: Sequence[Comparison | None]
+    better: Direction | None
+
+
+def families(
     metric: Metric,
     quarters: Sequence[Quarter],
     found: Mapping[Key, Measured],
     covered: Mapping[tuple[str, str, str], Covered],
     samples: Samples,
     weekly: Mapping[Key, Sequence[float]],
-) -> dict[Key, str | None]:
-    """A word per scope, name, quarter and series for the newest quarters."""
-    words: dict[Key, str | None] = {}
+) -> list[Family]:
+    """Compare each value of the newest quarters with the quarter before; nothing where a metric is not tested."""
+    made: list[Family] = []
     if not metric.tested:
-        return words
+        return made
     chosen = list(quarters)[-READ_QUARTERS:]
     # One scope at a time, because the samples of one scope are in memory at a time.
     for scope in ("service", "team", "organization"):
@@ -64,7 +85,27 @@ def readings(
                     comparisons = [_per_trial(found.get(old), found.get(new)) for old, new in pairs]
                 else:
                     comparisons = _proportions(pairs, found)
-                words.update(zip(keys, read(comparisons, metric.direction), strict=True))
+                made.append(Family(metric.name, scope, str(quarter), keys, comparisons, metric.direction))
+    return made
+
+
+def read_families(made: Iterable[Family]) -> dict[tuple[str, Key], Reading]:
+    """A word for each metric and key of the families of every metric."""
+    together: dict[tuple[str, str], list[Family]] = {}
+    for family in made:
+        together.setdefault((family.scope, family.quarter), []).append(family)
+    words: dict[tuple[str, Key], Reading] = {}
+    for (scope, _), seen in together.items():
+        keys = [(family.metric, key) for family in seen for key in family.keys]
+        comparisons = [one for family in seen for one in family.comparisons]
+        better = [family.better for family in seen for _ in family.keys]
+        pooled = read(comparisons, better)
+        if scope == "organization" or not any(word in STANDS_OUT for word in pooled):
+            words.update(zip(keys, pooled, strict=True))
+            continue
+        for family in seen:
+            own = [(family.metric, key) for key in family.keys]
+            words.update(zip(own, read(family.comparisons, family.better), strict=True))
     return words
 
 

@@ -14,6 +14,7 @@ from scipy import stats
 
 from analytics import statistics
 from analytics.statistics import (
+    clustered_mean_interval,
     funnel_limits,
     kaplan_meier_median,
     poisson_rate_interval,
@@ -37,6 +38,35 @@ HALF = 12
 def test_importing_it_does_not_load_scipy() -> None:
     code = "import sys, analytics.statistics, analytics.comparisons; sys.exit('scipy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+# means
+
+
+def test_the_interval_of_a_mean_is_students() -> None:
+    values = [0.2, 0.4, 0.4, 0.6, 0.8, 0.8, 1.0]
+    wanted = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    assert clustered_mean_interval(values) == pytest.approx((wanted.low, wanted.high))
+
+
+def test_answers_of_the_same_people_widen_the_interval_and_are_no_more_evidence() -> None:
+    values = [0.2, 0.4, 0.4, 0.6, 0.8, 0.8, 1.0]
+    people = list("abcdefg")
+    # Each person answers three questions alike: as sure as seven answers, not as twenty-one.
+    assert clustered_mean_interval(values * 3, people * 3) == pytest.approx(clustered_mean_interval(values))
+    alone = clustered_mean_interval(values * 3)
+    assert alone is not None
+    assert alone.high < 0.8
+
+
+@pytest.mark.parametrize(("values", "clusters"), [([], None), ([0.5] * 5, None), ([0.1, 0.9] * 10, ["a", "b"] * 10)])
+def test_a_mean_of_fewer_than_six_has_no_interval(values: list[float], clusters: list[str] | None) -> None:
+    assert clustered_mean_interval(values, clusters) is None
+
+
+def test_every_value_needs_its_cluster() -> None:
+    with pytest.raises(ValueError, match="the same length"):
+        clustered_mean_interval([1, 2, 3], ["a"])
 
 
 # quantiles
