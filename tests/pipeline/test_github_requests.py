@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from analytics.sources.git import GitProvider
+from analytics.sources.git_clones import CachedClone
 from analytics.sources.limits import Budget
 from analytics.sources.port import Collected
 from tests.fakes.github.pulling import difference, landed, pulled, workspace
@@ -18,10 +19,20 @@ from tests.fakes.github.world import World
 DAY = 86_400
 
 
+COMMITS = 10_000
+
+
 @pytest.fixture
 def clone(tmp_path: Path) -> str:
-    subprocess.run(["git", "init", "--quiet", "--bare", str(tmp_path / "clone.git")], check=True)
-    return f"file://{tmp_path / 'clone.git'}"
+    """Where a history of so many commits lies, one after the other."""
+    folder = tmp_path / "clone.git"
+    subprocess.run(["git", "init", "--quiet", "--bare", "--initial-branch", "main", str(folder)], check=True)
+    commits = (
+        f"commit refs/heads/main\ncommitter Ada <ada@acme.test> {1_772_000_000 + number} +0000\ndata 4\nstep\n"
+        for number in range(COMMITS)
+    )
+    subprocess.run(["git", "-C", str(folder), "fast-import", "--quiet"], input="".join(commits).encode(), check=True)
+    return f"file://{folder}"
 
 
 @pytest.fixture
@@ -31,9 +42,17 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeGitHub]:
         yield server
 
 
-def test_the_reference_load_takes_at_most_110_requests_beside_jobs(
-    tmp_path: Path, fake: FakeGitHub, clone: str
+def test_the_reference_load_takes_at_most_110_requests_beside_jobs_and_one_fetch(
+    tmp_path: Path, fake: FakeGitHub, clone: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    fetched: list[Path] = []
+    fetch = CachedClone._fetch
+
+    def counted(self: CachedClone, folder: Path, kept: str) -> None:
+        fetched.append(folder)
+        fetch(self, folder, kept)
+
+    monkeypatch.setattr(CachedClone, "_fetch", counted)
     world = fake.world
     shop = world.repository("shop", clone)
     for number in range(5000):
@@ -52,7 +71,10 @@ def test_the_reference_load_takes_at_most_110_requests_beside_jobs(
     settings = workspace(tmp_path, fake, jobs_per_pull=0, commits="git")
     assert pulled(settings).error is None
     assert len(fake.asked) <= 110
-    assert difference(world, landed(settings), jobs=False, without="commits") == []
+    assert len(fetched) == 1
+    have = landed(settings)
+    assert len(have["commits"]) == COMMITS
+    assert difference(world, have, jobs=False, without="commits") == []
 
 
 def test_a_sync_of_1000_quiet_repositories_is_10_queries_and_conditional_requests(
