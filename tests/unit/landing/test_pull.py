@@ -301,6 +301,7 @@ def test_a_long_line_is_refused_with_its_number_and_the_rest_lands(workspace: Wo
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
     script = textwrap.dedent(
         """
