@@ -326,7 +326,7 @@ def _ask_prometheus(subject: str, source: PrometheusSource) -> Finding:
                     f"the query of {name} gives a series without the label {label}", fix="Set its `service_label`."
                 )
         if source.alerts:
-            client.instant(source.alerts.query)
+            client.instant(source.alerts.asked)
         return ", ".join(f"{name} of {len(series)} services" for name, series in found.items()) or "alerts can be asked"
 
     return _asked(subject, asks, queries)

@@ -27,6 +27,7 @@ _SECRET_KEYS = ("token", "private_key", "webhook", "signing_key", "password")
 _CRON = r"^\s*[\d*/,-]+(\s+[\d*/,-]+){2}(\s+[\w*/,-]+){2}\s*$"
 _ADDRESS = r"^[^\s@<>,;]+@[^\s@<>,;]+$"
 _GITLAB_PATH = r"^[\w.-]+(/[\w.-]+)*$"
+_PROMETHEUS_LABEL = r"^[A-Za-z_][A-Za-z0-9_]*$"
 _SOURCE_NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
 
 
@@ -152,19 +153,25 @@ class SloQuery(StrictModel):
     """A query that gives, for each service, the share of an error budget that is left (0 to 1)."""
 
     query: str = Field(min_length=1)
-    service_label: str = "service"
+    service_label: str = Field(default="service", pattern=_PROMETHEUS_LABEL)
     # The label that names the objective, where the query gives several; else they are named by the key.
     slo_label: str | None = None
     step_seconds: int = Field(default=3600, ge=15, le=86_400)
 
 
 class AlertQuery(StrictModel):
-    """Alerts that count as incidents."""
+    """Alerts that count as incidents; without a query, all that fire."""
 
-    query: str = 'ALERTS{alertstate="firing"}'
-    service_label: str = "service"
-    severity_label: str = "severity"
+    query: str = ""
+    service_label: str = Field(default="service", pattern=_PROMETHEUS_LABEL)
+    severity_label: str = Field(default="severity", pattern=_PROMETHEUS_LABEL)
     step_seconds: int = Field(default=60, ge=15, le=3600)
+
+    @property
+    def asked(self) -> str:
+        """The query, or the one that is meant without it: ten pods that fire are one alert."""
+        labels = f"alertname, {self.service_label}, {self.severity_label}"
+        return self.query or f'max by ({labels}) (ALERTS{{alertstate="firing"}})'
 
 
 class PrometheusSource(StrictModel):

@@ -202,7 +202,7 @@ def _prometheus(settings: Settings, source: PrometheusSource) -> Provider:
     }
     given, alerts = source.alerts, None
     if given is not None:
-        alerts = Asked(given.query, given.step_seconds, given.service_label, severity_label=given.severity_label)
+        alerts = Asked(given.asked, given.step_seconds, given.service_label, severity_label=given.severity_label)
     names = _service_names(settings, source.services)
     return PrometheusProvider(source.name, client, slos, alerts, names, source.since)
 

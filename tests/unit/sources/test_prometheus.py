@@ -28,7 +28,7 @@ from tests.fakes.serving import Fault
 from tests.unit.sources.api_world import InMemory, examined, holds, landed, pulled, workspace_of
 
 BUDGET = "min by (service) (slo:error_budget_remaining:ratio)"
-ALERTS = 'ALERTS{alertstate="firing"}'
+ALERTS = 'max by (alertname, service, severity) (ALERTS{alertstate="firing"})'
 HOUR = 3600
 
 
@@ -201,6 +201,17 @@ def test_an_alert_is_an_incident_from_its_first_to_behind_its_last_step(fake: Fa
     found = {record["opened_at"]: record.get("resolved_at") for record in landed(workspace, "incidents")}
     assert found["2026-01-05T08:00:00Z"] == "2026-01-05T10:00:00Z"
     assert len(found) == 2
+
+
+def test_alerts_are_asked_for_by_the_labels_that_count_or_as_the_settings_say(
+    fake: FakePrometheus, tmp_path: Path
+) -> None:
+    fake.world.add('max by (alertname, app, level) (ALERTS{alertstate="firing"})', {"alertname": "A"}, lambda at: 1)
+    fake.world.add("my_alerts", {"alertname": "B"}, lambda at: 1)
+    for alerts in ({"service_label": "app", "severity_label": "level"}, {"query": "my_alerts"}):
+        pulled(asking(tmp_path, fake, slos={}, alerts=alerts))
+    workspace = asking(tmp_path, fake, slos={}, alerts={})
+    assert sorted(record["title"] for record in landed(workspace, "incidents")) == ["A", "B"]
 
 
 def test_records_can_be_made_anew_from_kept_answers(fake: FakePrometheus, tmp_path: Path) -> None:
