@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from abc import ABC, abstractmethod
 from collections import deque
 from dataclasses import dataclass, field
 from email.utils import format_datetime
@@ -24,7 +25,7 @@ class Fault:
     headers: dict[str, str] = field(default_factory=dict)
 
 
-class FakeApi:
+class FakeApi(ABC):
     """A context manager; `url` is what `base_url` is set to. `answer` and `is_welcome` are the API."""
 
     def __init__(self) -> None:
@@ -33,9 +34,9 @@ class FakeApi:
         # So many more requests are answered, then every connection is dropped.
         self.answers_left: int | None = None
 
+    @abstractmethod
     def answer(self, path: str, query: Query) -> tuple[int, Any]:
         """Status and JSON value of a GET (or of a POST's form)."""
-        raise NotImplementedError
 
     def is_welcome(self, authorization: str | None) -> bool:
         return True
