@@ -4,84 +4,14 @@ import hashlib
 import json
 import os
 from pathlib import Path
-from typing import Any
 
-import duckdb
 import pytest
 
-from analytics.engine import connect
 from analytics.errors import SettingsError
-from analytics.lake.parts import TableParts
-from analytics.lake.tables import create_views, scratch
-from analytics.settings import Settings, load_settings
 from analytics.supply_chain import gathering
-from analytics.supply_chain.sbom_reading import SbomReader, Sboms, gather_sboms
+from analytics.supply_chain.sbom_reading import SbomReader
+from tests.unit.supply_chain.gathering_world import DIGEST, World
 from tests.unit.supply_chain.sboms.sbom_world import cyclonedx, library, spdx
-
-DIGEST = "sha256:" + "5a" * 32
-SETTINGS = """
-organization: Acme
-sources:
-  - {name: feed, type: files, path: feed}
-supply_chain:
-  sboms: ["sboms/*", "deep/**/*.json"]
-"""
-
-
-class World:
-    """A settings file with a feed, a folder of SBOMs, and the tables that a run leaves."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        for name in ("feed/files", "sboms"):
-            (folder / name).mkdir(parents=True)
-        (folder / "quarterdeck.yaml").write_text(SETTINGS, encoding="utf-8")
-        self.settings: Settings = load_settings(folder / "quarterdeck.yaml")
-        self.records: list[dict[str, Any]] = []
-        self.attested: list[tuple[str, bytes]] = []
-        self.read_now = 0
-
-    def hand_in(self, *, document: Any = None, path: str | None = None, digest: str = DIGEST) -> None:
-        """A record of the entity `sboms`."""
-        text = None if document is None else json.dumps(document)
-        self.records.append({"digest": digest, "document": text, "path": path})
-
-    def gather(self) -> Sboms:
-        """Run the part of the stage that reads SBOMs."""
-        with connect(self.settings) as con, scratch(self.settings) as folder:
-            create_views(con, self.settings, "attestation_judgements", "sbom_documents", "sbom_components", "sboms")
-            self._records(con)
-            parts = TableParts(folder)
-            reader = SbomReader(con, parts)
-            for sha256, raw in self.attested:
-                reader.take(sha256, raw, "attested")
-            found, self.read_now = gather_sboms(con, self.settings, reader, parts)
-            return found
-
-    def _records(self, con: duckdb.DuckDBPyConnection) -> None:
-        con.execute("DROP VIEW sboms")
-        con.execute(
-            "CREATE TEMP TABLE sboms (source VARCHAR, origin VARCHAR, line BIGINT, digest VARCHAR, document JSON, "
-            "path VARCHAR, document_sha256 VARCHAR)"
-        )
-        for line, one in enumerate(self.records, start=1):
-            con.execute(
-                "INSERT INTO sboms VALUES ('feed', 'a.jsonl', $1, $2, $3, $4, sha256($3))",
-                [line, one["digest"], one["document"], one["path"]],
-            )
-        con.execute("DROP VIEW attestation_judgements")
-        con.execute(
-            "CREATE TEMP TABLE attestation_judgements (sbom_sha256 VARCHAR, bundle_sha256 VARCHAR, "
-            "subject_digests VARCHAR[], proven BOOLEAN)"
-        )
-        for sha256, _ in self.attested:
-            con.execute("INSERT INTO attestation_judgements VALUES (?, 'b0', [?], true)", [sha256, DIGEST])
-
-    def rows(self, table: str, columns: str) -> list[tuple[Any, ...]]:
-        """Rows of a written table."""
-        with connect(self.settings) as con:
-            create_views(con, self.settings, table)
-            return con.execute(f"SELECT {columns} FROM {table} ORDER BY ALL").fetchall()
 
 
 @pytest.fixture
