@@ -138,7 +138,7 @@ class PagerDutySource(StrictModel):
     base_url: str = "https://api.pagerduty.com"
     # A service's id or name there, and its name in the catalog; beside the catalog's names and aliases.
     services: dict[str, str] = {}
-    # Nothing that was opened before this day is asked for.
+    # Nothing that last changed before this day is asked for.
     since: date | None = None
     # A longer pause than this ends the pull, which goes on with the next one.
     max_wait_seconds: float = Field(default=60, ge=0)

@@ -408,7 +408,8 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.slow
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=STEPS)
 def test_for_any_interleaving_with_pulls_and_crashes_the_table_equals_the_world(
     asked: tuple[FakeJira, JiraClient], monkeypatch: pytest.MonkeyPatch, steps: list[str | int]

@@ -317,7 +317,8 @@ def asked() -> Iterator[tuple[FakePagerDuty, PagerDutyClient]]:
         )
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.slow
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=STEPS)
 def test_for_any_interleaving_with_pulls_and_crashes_the_table_equals_the_world(
     asked: tuple[FakePagerDuty, PagerDutyClient], monkeypatch: pytest.MonkeyPatch, steps: list[str | int]

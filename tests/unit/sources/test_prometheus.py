@@ -361,7 +361,8 @@ def asked() -> Iterator[tuple[FakePrometheus, PrometheusClient]]:
         yield server, PrometheusClient(server.url, Budget(points_per_minute=10**9), retries=0)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.slow
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     fires=st.lists(st.booleans(), min_size=1, max_size=60),
     pulls=st.lists(st.tuples(st.integers(1, 25), st.none() | st.integers(0, 4)), max_size=6),
