@@ -149,7 +149,8 @@ def statements(shipping: Shipping, *words: str) -> dict[str, dict[str, Any]]:
 
 def test_each_deployment_has_the_verdict_of_its_best_attestation(shipped: Shipping) -> None:
     folder = shipped.world.path / "data/lake/deployment_provenance/*/*.parquet"
-    rows = duckdb.sql(f"SELECT service, verdict, join_kind, signed, slsa_level FROM '{folder}'").fetchall()
+    with duckdb.connect() as con:
+        rows = con.execute(f"SELECT service, verdict, join_kind, signed, slsa_level FROM '{folder}'").fetchall()
     verdicts = {service: verdict for service, verdict, *_ in rows}
     expected = {case: next((verdict for _, verdict in found if verdict), None) for case, found in CASES.items()}
     assert verdicts == expected | VERDICTS

@@ -19,9 +19,10 @@ class Joined:
     def __init__(self, shipping: Shipping) -> None:
         self.shipping = shipping
         folder = shipping.world.path / "data/lake/deployment_provenance/*/*.parquet"
-        found = duckdb.sql(
-            f"SELECT service, join_kind, digest, verdict, artifact FROM '{folder}' ORDER BY service, digest"
-        ).fetchall()
+        with duckdb.connect() as con:
+            found = con.execute(
+                f"SELECT service, join_kind, digest, verdict, artifact FROM '{folder}' ORDER BY service, digest"
+            ).fetchall()
         self.rows: dict[str, list[tuple[Any, ...]]] = {}
         for service, *row in found:
             self.rows.setdefault(service, []).append(tuple(row))

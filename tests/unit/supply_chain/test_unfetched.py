@@ -1,6 +1,9 @@
 """An attestation that its source could not hand over is ERROR_FETCH, and not the lack of one."""
 
+from collections.abc import Iterator
+
 import duckdb
+import pytest
 
 from analytics.supply_chain.deployments import Known, judge_deployments
 from analytics.supply_chain.joining import Artifacts, Attestations, Deployed
@@ -11,8 +14,13 @@ from tests.unit.supply_chain.judging_world import COMMIT, DEPLOYMENT, DIGEST
 REPOSITORIES = ("acme/shop", "acme/shop")
 
 
-def test_what_could_not_be_fetched_is_told_apart_from_what_is_not_there() -> None:
-    con = duckdb.connect()
+@pytest.fixture
+def con() -> Iterator[duckdb.DuckDBPyConnection]:
+    with duckdb.connect() as connection:
+        yield connection
+
+
+def test_what_could_not_be_fetched_is_told_apart_from_what_is_not_there(con: duckdb.DuckDBPyConnection) -> None:
     con.execute("CREATE TABLE quarantine (source VARCHAR, entity VARCHAR, reason VARCHAR, detail VARCHAR)")
     con.execute("CREATE TABLE artifacts AS SELECT '' AS digest, '' AS name, '' AS repository, '' AS sha WHERE false")
     for column in ("run_id", "release"):
