@@ -144,24 +144,17 @@ def security_points(provenance: Provenance, quarter: str) -> list[Point]:
         )
     waived = provenance.of_state("waived")
     if provenance.waivers:
-        ending = sum(1 for one in provenance.waivers if one.expiring)
-        expired = sum(1 for one in provenance.waivers if one.expired)
-        ends = [
-            *([f"{number(ending)} of them {'ends' if ending == 1 else 'end'} within a quarter"] if ending else []),
-            *(
-                [f"{number(expired)} {'has' if expired == 1 else 'have'} ended and cover nothing any more"]
-                if expired
-                else []
-            ),
-        ]
-        points.append(
-            Point(
-                "Waived, and still counted:",
-                f"{counted(len(waived), 'finding')} under {counted(len(provenance.waivers), 'waiver')}"
-                + (f"; {'; '.join(ends)}" if ends else "")
-                + ".",
-            )
-        )
+        holding = [one for one in provenance.waivers if not one.expired]
+        ending = sum(1 for one in holding if one.expiring)
+        expired = len(provenance.waivers) - len(holding)
+        parts = []
+        if holding:
+            soon = f", of which {number(ending)} {'ends' if ending == 1 else 'end'} within a quarter" if ending else ""
+            parts.append(f"{counted(len(waived), 'finding')} under {counted(len(holding), 'waiver')}{soon}")
+        if expired:
+            ended = "has ended and waives" if expired == 1 else "have ended and waive"
+            parts.append(f"{counted(expired, 'waiver')} {ended} nothing now")
+        points.append(Point("Waived, and still counted:", "; ".join(parts) + "."))
     failed = [
         (verdict, count) for verdict, count in provenance.verdicts if verdict not in ("VERIFIED", "VERIFIED_PRIVATE")
     ]

@@ -11,6 +11,7 @@ import re
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -121,7 +122,7 @@ def read_shelf(packs_dir: Path) -> list[Shelved]:
         shelf.append(
             Shelved(
                 name,
-                str(document.get("cut_off", ""))[:40],
+                _day_and_time(str(document.get("cut_off", ""))[:40]),
                 str(document.get("snapshot_id", ""))[:16],
                 pack_id,
                 len(files) if isinstance(files, list) else 0,
@@ -131,6 +132,15 @@ def read_shelf(packs_dir: Path) -> list[Shelved]:
             )
         )
     return shelf[::-1]
+
+
+def _day_and_time(text: str) -> str:
+    """A time of a manifest to the minute, in UTC; as it stands where it is none."""
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        return text
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M}" if at.tzinfo else text
 
 
 def write_shelf(settings: Settings, folder: Path | None = None) -> Path:

@@ -168,7 +168,8 @@ def verify_signature(
         judged = inspect_file(bundle, roots, digest=f"sha256:{digest}")
         if judged["verdict"] in ("VERIFIED", "VERIFIED_PRIVATE"):
             certificate = judged["certificate"] or {}
-            signer = certificate.get("signer_uri") or certificate.get("subject") or "the certificate's subject"
+            identities = certificate.get("identities") or ["an identity that is not named"]
+            signer = certificate.get("build_signer") or identities[0]
             words.append(f"valid, keyless by {signer} ({certificate.get('issuer') or 'issuer not named'})")
         else:
             problems.append(f"{BUNDLE_NAME}: {judged['verdict']}: {judged['reason']}")

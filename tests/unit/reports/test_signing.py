@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives import serialization
@@ -13,11 +17,22 @@ from securesystemslib.dsse import Envelope
 from securesystemslib.signer import SSlibKey
 
 from analytics.errors import PackError
+from analytics.sample.signing import TrustRoot, WorkflowIdentity, in_toto_statement
 from analytics.secrets import Secret
 from analytics.settings import Settings
+from analytics.supply_chain.trusted_roots import load_trusted_roots
+from reports import pack as pack_module
 from reports.manifest import verify_pack
 from reports.pack import make_pack
-from reports.signing import ENVELOPE_NAME, PUBLIC_KEY_NAME, load_private_key, load_public_key, signature_files
+from reports.signing import (
+    BUNDLE_NAME,
+    ENVELOPE_NAME,
+    PREDICATE_TYPE,
+    PUBLIC_KEY_NAME,
+    load_private_key,
+    load_public_key,
+    signature_files,
+)
 from tests.unit.reports.published_world import QUARTER, publish, settings_of, small_world
 
 KEYS = {
@@ -94,8 +109,6 @@ def test_another_key_is_refused(signed: Path) -> None:
 
 
 def test_a_manifest_that_was_rewritten_with_its_file_fails_by_its_signature(signed: Path) -> None:
-    import hashlib
-
     page = signed / "index.html"
     page.write_text(page.read_text().replace("2026-Q3", "2026-Q9"))
     manifest = json.loads((signed / "manifest.json").read_text())
@@ -154,3 +167,51 @@ def test_a_pack_that_gets_a_key_is_published_again_and_then_kept(tmp_path: Path,
     )
     assert make_pack(keyed, QUARTER).path.name == "2026-Q3.r1"
     assert make_pack(keyed, QUARTER).unchanged
+
+
+def test_a_keyless_signature_is_a_bundle_whose_subject_is_the_manifest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sigstore's instance is stood in for by a trust root of our own, which signs real bundles."""
+    root = TrustRoot.from_seed(7, "Acme")
+
+    def bundle(manifest: bytes, predicate: Mapping[str, Any]) -> bytes:
+        subject = {"manifest.json": f"sha256:{hashlib.sha256(manifest).hexdigest()}"}
+        return root.sign(
+            in_toto_statement(PREDICATE_TYPE, dict(predicate), subject),
+            WorkflowIdentity(
+                repository="acme/packs",
+                repository_id=1,
+                owner_id=2,
+                sha="a" * 40,
+                ref="refs/heads/main",
+                workflow_path=".github/workflows/pack.yml",
+                trigger="schedule",
+                run_id=3,
+            ),
+            at=datetime(2026, 10, 5, 6, tzinfo=UTC),
+        )
+
+    monkeypatch.setattr(pack_module, "keyless_bundle", bundle)
+    settings = settings_of(tmp_path, reports={"printed": [], "keyless": True})
+    publish(settings, small_world())
+    folder = make_pack(settings, QUARTER).path
+    (tmp_path / "root.json").write_bytes(root.trusted_root_json())
+    roots = load_trusted_roots(tmp_path / "root.json")
+    result = verify_pack(folder, roots=roots)
+    assert result.problems == ()
+    assert "keyless by https://github.com/acme/packs/.github/workflows/pack.yml@refs/heads/main" in result.signature
+    (folder / BUNDLE_NAME).write_bytes(bundle(b"another manifest", {}))
+    assert "INVALID_SUBJECT" in verify_pack(folder, roots=roots).problems[0]
+
+
+def test_without_a_token_the_pack_is_made_unsigned_with_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("sigstore.oidc.detect_credential", lambda: None)
+    settings = settings_of(tmp_path, reports={"printed": [], "keyless": True})
+    publish(settings, small_world())
+    with caplog.at_level("WARNING"):
+        folder = make_pack(settings, QUARTER).path
+    assert "this job has no OIDC token" in caplog.text
+    assert verify_pack(folder).signature == "none (the pack is unsigned)"
