@@ -43,7 +43,7 @@ _HOUR_TICKS = (
 )
 
 
-_FEWEST_TICKS = 4
+_FEWEST_TICKS = 3
 # For values that lie close together.
 _FINE_HOUR_TICKS = sorted(
     {

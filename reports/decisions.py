@@ -177,14 +177,7 @@ def team_points(card_rows: Sequence[ScorecardRow], findings: Sequence[FindingRow
         for reading in verbs
         for row in card_rows
         if row.reading == reading and row.shown.state == "value"
-    ][:3]
-    same = [lowered(row.title) for row in card_rows if row.reading == "no clear change" and row.shown.state == "value"]
-    few = sum(1 for row in card_rows if row.reading == "too few data")
-    if same:
-        more = f" and {number(len(same) - 4)} more" if len(same) > 4 else ""
-        points.append(Point("No clear change", f"in {listed(same[:4])}{more}."))
-    if few:
-        points.append(Point("Too few data", f"to say whether {counted(few, 'measure')} changed."))
+    ][:2]
     still = [one for one in findings if one.state == "open"]
     grave = sum(1 for one in still if one.severity in GRAVE)
     if still or open_incidents:
@@ -195,6 +188,13 @@ def team_points(card_rows: Sequence[ScorecardRow], findings: Sequence[FindingRow
                 f"{counted(open_incidents, 'incident')}.",
             )
         )
+    same = [lowered(row.title) for row in card_rows if row.reading == "no clear change" and row.shown.state == "value"]
+    few = sum(1 for row in card_rows if row.reading == "too few data")
+    if same:
+        rest = [*same[:4], *([f"{number(len(same) - 4)} more"] if len(same) > 4 else [])]
+        points.append(Point("No clear change", f"in {listed(rest)}."))
+    if few:
+        points.append(Point("Too few data", f"to say whether {counted(few, 'measure')} changed."))
     return points[:5]
 
 

@@ -424,6 +424,30 @@ def _supply_chain_of(world: World) -> None:
             outcome="passed" if covered else "failed",
             day=date(2026, 7, 8),
         )
+        world.add(
+            "deployment_controls",
+            service="checkout",
+            deployment_key=f"run:{number}",
+            control="separation_of_duties",
+            outcome=("passed", "failed", "not_evaluated")[number],
+            day=date(2026, 7, 8),
+        )
+    for old, new, at in ((29.5, 29.75, utc(2026, 8, 1)), (29.75, 30.0, utc(2026, 9, 1)), (28.0, 29.5, utc(2026, 6, 1))):
+        world.add(
+            "restatements",
+            metric="change_lead_time",
+            scope="organization",
+            name="Acme",
+            quarter="2026-Q2",
+            series="human",
+            definition="change_lead_time@1",
+            old_value=old,
+            new_value=new,
+            old_n=410,
+            new_n=412,
+            cause="late facts",
+            recorded_at=at,
+        )
 
 
 def large_world(services: int = 40, seed: int = 1) -> World:

@@ -77,8 +77,26 @@ def test_a_finding_shows_reason_remedy_owner_and_evidence(security: str) -> None
     assert f"bundle: sha256:{'b' * 64}" in security
 
 
-def test_controls_are_shown_rule_by_rule_once_they_are_recorded(contents: Contents) -> None:
-    assert contents.provenance.controls == []
+def test_controls_are_shown_one_by_one_with_what_was_not_evaluated(security: str) -> None:
+    assert "separation of duties 1 1 0 1 1 of 2" in security
+
+
+def test_a_restated_figure_is_told_once_from_its_first_value_of_the_quarter_to_its_last(pack: PackResult) -> None:
+    text = plain(pack.path / "changes.html")
+    assert "Change lead time human Acme organization 2026-Q2 29 h 30 min (n = 410) 30 h (n = 412) late facts" in text
+    assert text.count("late facts") == 1
+
+
+def test_all_seventeen_indicators_are_in_the_scorecard_whether_measured_or_not(pack: PackResult) -> None:
+    text = plain(pack.path / "index.html")
+    for title in ("Rollback readiness", "Stakeholder satisfaction", "Enablement throughput", "Runbook freshness"):
+        assert f"{title} not measured: no source of this indicator is set up" in text
+
+
+def test_decisions_ask_about_grave_findings_and_ended_waivers(pack: PackResult) -> None:
+    text = plain(pack.path / "index.html")
+    assert "2 critical or high findings are open; 1 for more than 30 days" in text
+    assert "1 waiver ends before the next issue, the first on 30 Nov 2026; 1 waiver already has ended" in text
 
 
 def test_without_anything_judged_the_pages_say_that_nothing_is_known(tmp_path: Path) -> None:
