@@ -406,6 +406,9 @@ def _unmapped(con: duckdb.DuckDBPyConnection, parts: TableParts, catalog: Catalo
         ("repository", "pipeline_runs", "repository", "created_at"),
         ("repository", "commits", "repository", "committed_at"),
         ("service", "incidents", "service", "opened_at"),
+        ("service", "drills", "service", "performed_at"),
+        ("service", "slo_samples", "service", '"at"'),
+        ("repository", "gate_results", "repository", '"at"'),
     ):
         for name, rows, first_at, last_at in con.execute(
             f"SELECT {column}, count(*), min({at}), max({at}) FROM {table} GROUP BY 1 ORDER BY 1"

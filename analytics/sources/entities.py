@@ -236,13 +236,21 @@ class Release(Record, frozen=True, kw_only=True):
     name: str | None = None
 
 
+class FileChange(msgspec.Struct, frozen=True):
+    """A commit that changed a file."""
+
+    sha: Sha
+    committed_at: Moment
+
+
 class FileRevision(Record, frozen=True, kw_only=True):
-    """The newest commit that changed a watched path (runbooks)."""
+    """The newest commit that changed a watched path (runbooks), and those before it as far as the source tells."""
 
     repository: Text
     path: Text
     sha: Sha
     committed_at: Moment
+    earlier: list[FileChange] | None = None
 
 
 @dataclass(frozen=True)

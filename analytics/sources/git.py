@@ -35,6 +35,8 @@ from analytics.sources.port import Capabilities, Collected, Cursor, Page, RawRec
 _ENTITIES = ("commits", "tags", "file_revisions")
 PAGE_RECORDS = 1000
 EXCERPT_BYTES = 2048
+# Changes of a runbook that are told; as many as GitHub gives on one page.
+FILE_CHANGES = 100
 # Of the commits that one sync finds, the newest so many get a patch id: 0.15 to 1 ms each, so at most about a minute.
 PATCH_ID_COMMITS = 50_000
 
@@ -241,12 +243,14 @@ class GitProvider:
             known = found.get(path)
             if known and inside and tip and old_tip and not _has_changed(git, inside, tip, old_tip):
                 continue
-            sha = _newest_change(git, inside, tip) if inside and tip else None
+            changes = _changes(git, inside, tip) if inside and tip else []
+            sha = changes[0] if changes else None
             if sha in snapshot.cut_off:
                 place.complain("shallow_clone", f"The clone is shallow: the last change of {path!r} is unknown.")
                 sha = None
             if sha is not None and sha != known:
-                _add_revision(repository, git, path, sha, place)
+                earlier = [each for each in changes[1:] if each not in snapshot.cut_off]
+                _add_revision(repository, git, path, [sha, *earlier], place)
             found[path] = sha
         kept = {path: found[path] for path in paths}
         yield place.page("file_revisions", repository, {"refs": snapshot.digest, "tip": tip, "found": kept})
@@ -341,25 +345,27 @@ def _add_tags(repository: str, git: Git, tags: Mapping[str, str], place: _Place)
         place.add({"repository": repository, "name": shown, "sha": commit.oid, "tagged_at": at})
 
 
-def _add_revision(repository: str, git: Git, path: str, sha: str, place: _Place) -> None:
-    for commit in read_objects(git, [sha]):
+def _add_revision(repository: str, git: Git, path: str, shas: Sequence[str], place: _Place) -> None:
+    changes = []
+    for sha, commit in zip(shas, read_objects(git, shas), strict=True):
         if commit is None:
             raise SourceError(f"the commit {sha} is missing from the clone", where=git.where, fix=git.fix)
         try:
-            committed_at = commit_fields(commit)["committed_at"]
+            changes.append({"sha": sha, "committed_at": commit_fields(commit)["committed_at"]})
         except UnreadableObjectError as error:
             place.refuse("commit_unreadable", str(error), commit.content)
-            return
-        place.add({"repository": repository, "path": path, "sha": sha, "committed_at": committed_at})
+            if not changes:
+                return
+    earlier = {"earlier": changes[1:]} if changes[1:] else {}
+    place.add({"repository": repository, "path": path, **changes[0], **earlier})
 
 
-def _newest_change(git: Git, path: str, tip: str) -> str | None:
-    """The newest commit that changed a path which the tip still has; None for a path that is not there."""
+def _changes(git: Git, path: str, tip: str) -> list[str]:
+    """The newest commits that changed a path which the tip still has; none for a path that is not there."""
     there = git.output("rev-parse", "--verify", "--quiet", f"{tip}:{path}", accepted=frozenset({0, 1}))
     if not there.strip():
-        return None
-    found = git.output("rev-list", "--max-count=1", tip, "--", path).decode("ascii").strip()
-    return found or None
+        return []
+    return git.output("rev-list", f"--max-count={FILE_CHANGES}", tip, "--", path).decode("ascii").split()
 
 
 def _has_changed(git: Git, path: str, tip: str, since: str) -> bool:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.unit.sources.git_world import Repository
+
 if TYPE_CHECKING:
     from tests.pipeline.conftest import Metrics, World
 
@@ -126,6 +128,11 @@ def rows(world: World, metric: str, service: str | None, **where: Any) -> list[d
     return [row for row in found if all(row[key] == value for key, value in where.items())]
 
 
+def test_what_nobody_declared_is_listed(rich: World) -> None:
+    found = {(row["kind"], row["name"], row["detail"]) for row in rich.facts("unmapped")}
+    assert {("service", "stranger", "drills"), ("repository", "acme/nobodys", "gate_results")} <= found
+
+
 # Rollback readiness
 
 
@@ -234,6 +241,33 @@ def test_a_runbook_may_be_a_folder_and_one_that_was_not_known_then_is_left_out(r
     assert row["path"] == "docs/new.md"
     told.undefined("runbook_freshness", "no_history", "untold-books")
     told.undefined("runbook_freshness", "no_catalog_entry", "checked")
+
+
+def test_git_tells_of_earlier_changes_and_of_runbooks_that_are_not_there(new_world: Callable[[], World]) -> None:
+    world = new_world()
+    clone = Repository(world.path / "clone")
+    clone.hours = -4000  # in July
+    clone.commit("written", {"docs/runbook.md": "1"})
+    clone.hours = 24 * 60
+    clone.commit("changed", {"docs/runbook.md": "2"})
+    world.set(
+        sources=[
+            {"name": "drops", "type": "files", "path": "./feeds"},
+            {"name": "clones", "type": "git", "repositories": {"acme/shop": "./clone"}},
+        ]
+    )
+    missing = {"runbook": "docs/rollback.md", "automation": "rollback.yml"}
+    world.service(tier=0, runbooks=["docs/runbook.md"], rollback=missing)
+    world.not_collected("commits")
+    world.add("drills", service="checkout", performed_at="2026-02-01T10:00:00Z", kind="rollback", outcome="success")
+    measured = world.measure("2025-Q4")
+    measured.ratio("runbook_freshness", 1, 1)
+    [row] = world.explain("runbook_freshness", quarter="2025-Q4")["rows"]
+    assert row["last_changed_at"].startswith("2025-07-")
+    world.command("measure", "--quarter", "2026-Q1")
+    world.metrics().ratio("rollback_readiness", 0, 1)
+    [row] = rows(world, "rollback_readiness", "checkout")
+    assert (row["runbook_state"], row["rollback_runbook"]) == ("not_found", "docs/rollback.md")
 
 
 # Supply chain

@@ -5,6 +5,9 @@ WITH changed AS (
     SELECT lower(repository) AS folded, path AS file, sha, committed_at
     FROM file_revisions
     UNION ALL
+    SELECT folded, path, change.sha, change.committed_at
+    FROM (SELECT lower(repository) AS folded, path, unnest(earlier) AS change FROM file_revisions)
+    UNION ALL
     SELECT lower(repository), unnest(files), sha, committed_at
     FROM commits
     SEMI JOIN (SELECT DISTINCT lower(repository) AS folded FROM runbook_paths) AS wanted

@@ -168,12 +168,19 @@ class ApiHistory:
                 self._client.get(f"{home}/contents/{quote(watched)}", {"ref": sight.head})
             except NotFoundError:
                 continue
-            answer = self._client.get(f"{home}/commits", {"sha": sight.head, "path": watched, "per_page": 1})
+            answer = self._client.get(f"{home}/commits", {"sha": sight.head, "path": watched, "per_page": 100})
             commits = _decoded(answer)
             if isinstance(commits, list) and commits:
-                found.append({"path": watched, "commit": commits[0]})
+                # Of the earlier ones their times are enough; a page of whole commits would be half a megabyte.
+                earlier = [{"sha": one["sha"], "committed_at": _committed_at(one)} for one in commits[1:]]
+                found.append({"path": watched, "commit": commits[0], "earlier": earlier})
         body = msgspec.json.encode(found).decode()
         yield page_of("file_revisions", sight, "file_revisions", Answer(200, body, f"{home}/commits"), {"mark": mark})
+
+
+def _committed_at(commit: Any) -> str | None:
+    at = commit.get("commit", {}).get("committer", {}).get("date")
+    return str(at) if at else None
 
 
 def _as(page: Page, request_key: str, cursor: dict[str, Any] | None = None) -> Page:

@@ -164,12 +164,13 @@ def tag(node: Record, repository: str) -> Record:
 
 
 def file_revision(raw: Record, repository: str) -> Record:
-    """The newest change of a watched path."""
+    """The newest changes of a watched path."""
     return {
         "repository": repository,
         "path": raw.get("path"),
         "sha": _at(raw, "commit", "sha"),
         "committed_at": _at(raw, "commit", "commit", "committer", "date"),
+        "earlier": raw.get("earlier") or None,
     }
 
 

@@ -20,8 +20,13 @@ def world(tmp_path: Path, shop: Repository) -> World:
     return World(tmp_path, {"acme/shop": str(shop.path)})
 
 
-def revision(path: str, sha: str, hour: int) -> dict[str, Any]:
-    return {"repository": "acme/shop", "path": path, "sha": sha, "committed_at": f"2026-01-01T{hour:02}:00:00Z"}
+def change(sha: str, hour: int) -> dict[str, Any]:
+    return {"sha": sha, "committed_at": f"2026-01-01T{hour:02}:00:00Z"}
+
+
+def revision(path: str, sha: str, hour: int, *earlier: tuple[str, int]) -> dict[str, Any]:
+    before = {"earlier": [change(*each) for each in earlier]} if earlier else {}
+    return {"repository": "acme/shop", "path": path, **change(sha, hour), **before}
 
 
 def test_tag_is_peeled_and_dated_by_its_tagger_else_by_the_commit(shop: Repository, world: World) -> None:
@@ -86,24 +91,27 @@ def test_tag_that_names_no_commit_is_refused_and_the_rest_goes_on(shop: Reposito
     assert len(world.sync("commits")) == 1
 
 
-def test_newest_change_of_each_watched_path_is_given(shop: Repository, world: World) -> None:
+def test_the_changes_of_each_watched_path_are_given_newest_first(shop: Repository, world: World) -> None:
     shop.commit("first", {"docs/a.md": "1", "docs/b.md": "1"})
     changed = shop.commit("second", {"docs/a.md": "2"})
     shop.commit("third")
     world.options = {"watched_paths": {"acme/shop": ["docs/a.md", "./docs/b.md", "docs/missing.md"]}}
     first = shop.head("HEAD~2")
-    assert world.sync("file_revisions") == [revision("docs/a.md", changed, 2), revision("./docs/b.md", first, 1)]
+    assert world.sync("file_revisions") == [
+        revision("docs/a.md", changed, 2, (first, 1)),
+        revision("./docs/b.md", first, 1),
+    ]
 
 
 def test_only_a_changed_runbook_is_given_again(shop: Repository, world: World) -> None:
-    shop.commit("first", {"a.md": "1", "b.md": "1"})
+    first = shop.commit("first", {"a.md": "1", "b.md": "1"})
     world.options = {"watched_paths": {"acme/shop": ["a.md", "b.md"]}}
     world.sync("file_revisions")
     shop.commit("unrelated")
     (page,) = world.pages("file_revisions")
     assert not page.records
     changed = shop.commit("changed", {"b.md": "2"})
-    assert world.sync("file_revisions") == [revision("b.md", changed, 3)]
+    assert world.sync("file_revisions") == [revision("b.md", changed, 3, (first, 1))]
 
 
 def test_path_watched_later_is_searched_in_all_history(shop: Repository, world: World) -> None:
@@ -138,10 +146,9 @@ def test_change_that_a_merge_discarded_is_not_the_newest(shop: Repository, world
     shop.commit("side", {"a.md": "side"})
     shop.git("checkout", "-q", "main")
     kept = shop.commit("main", {"a.md": "main"})
-    assert world.sync("file_revisions") == [revision("a.md", kept, 3)]
+    assert world.sync("file_revisions") == [revision("a.md", kept, 3, (base, 1))]
     shop.git("merge", "--quiet", "--strategy=ours", "-m", "ours", "side")
     assert world.sync("file_revisions") == []
-    assert base != kept
 
 
 def test_default_branch_of_the_remote_counts_in_a_clone_on_another_branch(
