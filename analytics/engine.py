@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +11,12 @@ from pathlib import Path
 import duckdb
 
 from analytics.settings import Settings
+
+
+def _spill_dir(settings: Settings) -> Path:
+    """Where this process spills: DuckDB empties the folder when it closes, whoever else spills there."""
+    host = "".join(c if c.isalnum() else "-" for c in socket.gethostname())[:64]
+    return settings.temp_dir / f"spill-{host}-{os.getpid()}"
 
 
 @contextmanager
@@ -21,7 +29,7 @@ def connect(
     config: dict[str, str | bool | int | float | list[str]] = {
         "memory_limit": engine.memory_limit,
         "max_temp_directory_size": engine.max_temp_directory_size,
-        "temp_directory": str(settings.temp_dir / "spill"),
+        "temp_directory": str(_spill_dir(settings)),
         "preserve_insertion_order": False,
         "autoinstall_known_extensions": False,
         "autoload_known_extensions": False,

@@ -8,12 +8,13 @@ answered without waiting for Dagster, Polars or SciPy.
 from __future__ import annotations
 
 import errno
+import os
 import signal
 import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -49,17 +50,19 @@ class FrontDoor(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; a traceback is shown only with --debug."""
+        signals = ReceivedSignals()
         try:
-            with terminable():
+            with terminable(signals):
                 return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, TerminatedError):
+            # Dagster makes one of the other.
+            if signal.SIGTERM in signals:
+                complain("ended by SIGTERM; what was finished is kept. Run the same command again to go on.")
+                ctx.exit(1)
             complain("interrupted; what was finished is kept. Run the same command again to go on.")
             ctx.exit(INTERRUPTED)
-        except TerminatedError:
-            complain("ended by SIGTERM; what was finished is kept. Run the same command again to go on.")
-            ctx.exit(1)
         except QuarterdeckError as error:
             self._trace(ctx)
             complain(f"error: {error}")
@@ -92,21 +95,34 @@ class TerminatedError(BaseException):
     """SIGTERM came; no handler of errors may keep it."""
 
 
+class ReceivedSignals(set[int]):
+    """The signals that came, whoever handled them."""
+
+
 @contextmanager
-def terminable() -> Iterator[None]:
+def terminable(signals: ReceivedSignals) -> Iterator[None]:
     """Let SIGTERM end the block as Ctrl-C does: what is half written is removed, and a person is told."""
+    if os.name != "posix" or threading.current_thread() is not threading.main_thread():
+        yield
+        return
 
     def terminate(number: int, frame: object) -> None:
         raise TerminatedError
 
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
+    reading, writing = os.pipe()
+    for end in (reading, writing):
+        os.set_blocking(end, False)
+    woken = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
     before = signal.signal(signal.SIGTERM, terminate)
     try:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+        signal.set_wakeup_fd(woken)
+        with suppress(BlockingIOError):
+            signals.update(os.read(reading, 4096))
+        os.close(reading)
+        os.close(writing)
 
 
 def complain(text: str) -> None:

@@ -29,7 +29,7 @@ def scratch(settings: Settings) -> Iterator[Path]:
     """Give a private folder on the storage's file system, removed in any case."""
     folder = settings.temp_dir / f"write-{uuid.uuid4().hex}"
     folder.mkdir(parents=True)
-    for left in settings.temp_dir.glob("write-*"):
+    for left in [*settings.temp_dir.glob("write-*"), *settings.temp_dir.glob("spill-*")]:
         # A killed stage cannot tidy up; nothing that still runs leaves its folder untouched for a day.
         with suppress(FileNotFoundError):
             if time.time() - left.stat().st_mtime > STALE_SECONDS:

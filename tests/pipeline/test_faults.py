@@ -161,6 +161,24 @@ def test_sigterm_in_a_stage_ends_it_with_words_and_nothing_half_written(
     folder.expect_recovery(values, stage)
 
 
+def test_sigterm_in_a_run_ends_it_as_in_a_stage(
+    before: Callable[[str], Folder], values: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = before("build")
+    original = pkgutil.resolve_name(MIDDLE["build"])
+
+    def hit(*arguments: Any, **named: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return original(*arguments, **named)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(MIDDLE["build"], hit)
+        done = folder.run("run", "--quarter", QUARTER)
+    folder.expect_words(done, "ended by SIGTERM", "Run the same command again")
+    folder.expect_whole()
+    folder.expect_recovery(values)
+
+
 # Disk full
 
 

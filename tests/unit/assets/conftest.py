@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -116,6 +117,14 @@ class Stages:
 @pytest.fixture
 def stages(monkeypatch: pytest.MonkeyPatch) -> Stages:
     """Replaces every stage's function."""
+    # A module that is first imported while another is patched would keep the fake for good.
+    for module in (
+        "analytics.delivery.build",
+        "analytics.metrics.measure",
+        "analytics.metrics.quality",
+        "reports.pack",
+    ):
+        import_module(module)
     fake = Stages()
     monkeypatch.setattr("analytics.landing.pull.pull", fake.pull)
     monkeypatch.setattr("analytics.landing.coverage.collection", fake.collection)

@@ -104,6 +104,10 @@ def test_the_ui_answers_and_ends_with_everything_it_started(settings: Settings) 
                 assert process.poll() is None, "the UI ended by itself"
                 assert time.monotonic() < deadline, "the UI does not answer"
                 time.sleep(0.5)
+        listening = [line.split()[1] for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+        # 127.0.0.1 as the kernel writes it, and nothing else on that port.
+        assert [place for place in listening if place.endswith(f":{port:04X}")].count(f"0100007F:{port:04X}") >= 1
+        assert f"00000000:{port:04X}" not in listening
         [leader] = children_of(process.pid)
         assert len(session_of(leader)) > 1
         process.send_signal(signal.SIGINT)
