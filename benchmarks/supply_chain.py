@@ -2,7 +2,8 @@
 
 Bundles are verified by the library alone and judged by the stage's own code in turns, some at a time, in one process,
 so that a ratio compares times of the same minutes of the same machine. Then the stage runs as a whole, each run in a
-process of its own, so that its peak memory is its own.
+process of its own, so that its peak memory is its own. All of it is one thread's work: limits are held against CPU
+seconds, which are wall seconds on a machine that does nothing else.
 """
 
 from __future__ import annotations
@@ -115,9 +116,9 @@ def _bundles(count: int, seed: int) -> tuple[bool, str]:
         print(f"{name:<28} {spent.seconds:>9.1f} {spent.cpu_seconds:>9.1f} {spent.seconds / count * 1e3:>9.2f}")
     ratio, cpu_ratio = ours.seconds / bare.seconds, ours.cpu_seconds / bare.cpu_seconds
     return (
-        ratio <= MOST_TIMES_AS_LONG,
-        f"judging {count:,} bundles took {ratio:.2f} times bare sigstore-python calls (CPU {cpu_ratio:.2f} times); "
-        f"at most {MOST_TIMES_AS_LONG}",
+        cpu_ratio <= MOST_TIMES_AS_LONG,
+        f"judging {count:,} bundles took {cpu_ratio:.2f} times the CPU time of bare sigstore-python calls "
+        f"(wall {ratio:.2f} times); at most {MOST_TIMES_AS_LONG}",
     )
 
 
@@ -145,8 +146,9 @@ def _sboms(count: int, components: int) -> tuple[bool, str]:
         f"CPU {spent.cpu_seconds:.1f} s, {rows:,} components"
     )
     return (
-        spent.seconds < MOST_SECONDS_FOR_SBOMS,
-        f"{count:,} SBOMs were validated and read in {spent.seconds:.1f} s; under {MOST_SECONDS_FOR_SBOMS}",
+        spent.cpu_seconds < MOST_SECONDS_FOR_SBOMS,
+        f"{count:,} SBOMs were validated and read in {spent.cpu_seconds:.1f} CPU seconds; "
+        f"under {MOST_SECONDS_FOR_SBOMS}",
     )
 
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
 from importlib.metadata import version
 from typing import Any
 
 import duckdb
+import msgspec
 
 from analytics import progress
 from analytics.lake.parts import TableParts
@@ -180,8 +181,8 @@ def sbom_rows(sha256: str, raw: bytes | str, origin_kind: str) -> tuple[Row, Ite
         "subject_digests": subject_digests(facts),
         "tools": [tool.name for tool in facts.tools][:_MOST_SUBJECTS],
         "origin_kind": facts.origin or origin_kind,
-        "elements": json.dumps([asdict(one) for one in completeness(facts)]),
-        "errors": json.dumps([asdict(one) for one in judgement.problems[:20]]),
+        "elements": _json(completeness(facts)),
+        "errors": _json(judgement.problems[:20]),
     }
     vex = _vex_of(facts)
     return row, (_component_row(sha256, component, vex) for component in facts.components)
@@ -271,8 +272,8 @@ def _component_row(sha256: str, component: Component, vex: Mapping[str, list[dic
         "version": component.version,
         "purl": component.purl.text if component.purl else component.purl_text,
         "supplier": component.supplier,
-        "licences": json.dumps([asdict(one) for one in component.licences]) if component.licences else None,
-        "hashes": json.dumps({one.algorithm: one.value for one in component.hashes}) if component.hashes else None,
+        "licences": _json(component.licences) if component.licences else None,
+        "hashes": _json({one.algorithm: one.value for one in component.hashes}) if component.hashes else None,
         "vex": json.dumps(vex[component.ref]) if component.ref is not None and component.ref in vex else None,
     }
 
@@ -303,6 +304,11 @@ def _described(read: SbomRead) -> Iterator[str]:
     stated = {place.digest for place in read.places if place.digest}
     # An export of today's default branch is of no artifact, unless somebody says so.
     yield from stated or (read.subject_digests if read.origin_kind != GITHUB_DEPENDENCY_GRAPH else ())
+
+
+def _json(value: Any) -> str:
+    """JSON of dataclasses, without the copies that dictionaries of them would be."""
+    return msgspec.json.encode(value).decode()
 
 
 def _moment(text: str | None) -> datetime | None:
