@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import base64
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from analytics.supply_chain.envelopes import signature_bytes
+from analytics.supply_chain.proofs import RefusedError
+from analytics.supply_chain.timestamps import stamped_times
 from tests.unit.supply_chain.bundle_world import (
     MADE_UP,
     REAL,
     Instance,
+    Path,
     at,
     bytes_of,
     flipped,
@@ -102,3 +108,47 @@ def test_parts_of_two_bundles_do_not_make_one(options: dict[str, bool], parts: l
     mixed = one.changed(("verificationMaterial",), material)
     judgement = one.judged(mixed)
     assert judgement.verdict.value.startswith("INVALID_"), judgement.reason
+
+
+_ENTRY = ("verificationMaterial", "tlogEntries", 0)
+NUMBERS: list[Path] = [
+    (*_ENTRY, "logIndex"),
+    (*_ENTRY, "integratedTime"),
+    (*_ENTRY, "inclusionProof", "logIndex"),
+    (*_ENTRY, "inclusionProof", "treeSize"),
+]
+
+
+@pytest.mark.parametrize("path", NUMBERS, ids=lambda path: ".".join(map(str, path[3:])))
+@pytest.mark.parametrize(
+    "name", ["public", *(pytest.param(name, marks=needs_manifest) for name in ("the public instance", "PEP 740"))]
+)
+def test_a_number_of_the_log_that_changes_is_rejected(name: str, path: Path) -> None:
+    one = instance(name)
+    if name == "PEP 740":
+        path = ("verification_material", "transparency_entries", *path[2:])
+    changed = one.changed(path, str(int(at(one.bundle, path)) + 1))
+    assert one.judged(changed).verdict == "INVALID_LOG"
+
+
+@pytest.mark.parametrize(
+    "name", ["private", "timestamped", pytest.param("GitHub's private instance", marks=needs_manifest)]
+)
+def test_no_byte_of_a_timestamp_is_free(name: str) -> None:
+    """Every one of them, since few are left unsigned and a draw would miss them."""
+    one = instance(name)
+    data = one.bundle["verificationMaterial"]["timestampVerificationData"]
+    signature = signature_bytes(one.bundle)
+    authorities = [authority for root in one.roots for authority in root.timestamp_authorities]
+    assert len(stamped_times(data, signature, authorities)) == 1
+    raw = base64.b64decode(data["rfc3161Timestamps"][0]["signedTimestamp"])
+    passed = []
+    for number in range(len(raw)):
+        changed = raw[:number] + bytes([raw[number] ^ 1]) + raw[number + 1 :]
+        stamp = {"signedTimestamp": base64.b64encode(changed).decode()}
+        try:
+            stamped_times({"rfc3161Timestamps": [stamp]}, signature, authorities)
+        except RefusedError:
+            continue
+        passed.append(number)
+    assert passed == []
