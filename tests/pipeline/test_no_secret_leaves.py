@@ -90,7 +90,7 @@ def test_the_canary_is_nowhere_after_a_full_run(tmp_path: Path, fake: FakeGitHub
     fake.world.push(next(iter(fake.world.repositories.values())))
     fake.world.release(next(iter(fake.world.repositories.values())), "v99")
     workspace(tmp_path, fake, commits="git")
-    for words in (["pull"], ["coverage"], ["doctor"], ["run", "--quarter", "2026-Q1"]):
+    for words in (["run", "--quarter", "2026-Q1"], ["coverage"], ["doctor"]):
         output += said(words, settings.settings_path, tmp_path)
     assert "cannot be read" in output or "error" in output
     everything = [(Path("output"), output), *texts(tmp_path)]
