@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -277,16 +278,16 @@ def test_a_list_that_shifts_while_it_is_read_loses_nothing(
         world.advance(60)
         pulls.append(world.open_pull(shop))
         issues.append(world.open_issue(shop, ["incident"]))
-    moved = iter(zip(pulls, issues, strict=True))
+    moved = iter(zip(pulls[:20], issues[:20], strict=True))
 
     def shift(path: str) -> None:
-        world.advance(5)
-        pull, issue = next(moved)
-        world.edit_pull(pull, "edited while it was read")
-        world.edit_pull(pulls[60], "edited again")
-        # It leaves the page that was read and comes last: all others move one place to the front.
-        world.label_issue(issue, ["incident", "sev1"])
-        world.start_run(shop)
+        for request, issue in islice(moved, 1):
+            world.advance(5)
+            world.edit_pull(request, "edited while it was read")
+            world.edit_pull(pulls[60], "edited again")
+            # It leaves the page that was read and comes last: all others move one place to the front.
+            world.label_issue(issue, ["incident", "sev1"])
+            world.start_run(shop)
 
     fake.on_request = shift
     pulled(settings)
