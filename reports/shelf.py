@@ -7,6 +7,7 @@ what it is: sizes are capped, and names are escaped. Source: reports.md section 
 from __future__ import annotations
 
 import json
+import logging
 import re
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,6 +27,8 @@ from reports.published import Definition, MetricValue
 from reports.scorecard import LEADING, measure_order
 from reports.signing import BUNDLE_NAME, ENVELOPE_NAME
 from reports.tables import printable
+
+LOG = logging.getLogger("analytics.pack")
 
 MAX_ANNEX_BYTES = 64 * 1024 * 1024
 CHANGES_SHOWN = 300
@@ -154,13 +157,17 @@ def write_shelf(settings: Settings, folder: Path | None = None) -> Path:
             continue
         page = packs / "compare" / f"{one.before}..{one.name}.html"
         if not page.exists():
-            difference = compare(packs / str(one.before), packs / str(one.name))
-            text = environment.get_template("compare.html").render(difference=difference, root="../")
+            try:
+                difference = compare(packs / str(one.before), packs / str(one.name))
+                text = environment.get_template("compare.html").render(difference=difference, root="../")
+            except (PackError, TypeError, ValueError, KeyError, AttributeError) as error:
+                # An annex that somebody changed holds anything: the packs stay, and are listed without a comparison.
+                LOG.warning("%s and %s cannot be compared: %s", one.before, one.name, error)
+                continue
             _write(page, text)
     _write(packs / "assets" / "pack.css", (_HERE / "static" / "pack.css").read_text(encoding="utf-8"))
     shown = [
-        (one, f"compare/{one.before}..{one.name}.html" if one.before in readable and one.problem is None else None)
-        for one in shelf
+        (one, page if (packs / (page := f"compare/{one.before}..{one.name}.html")).is_file() else None) for one in shelf
     ]
     index = packs / "index.html"
     _write(index, environment.get_template("shelf.html").render(shelf=shown, root=""))

@@ -24,6 +24,7 @@ from click.testing import CliRunner
 
 from quarterdeck.cli import main
 from reports.manifest import verify_pack
+from reports.shelf import names_on_shelf
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name != "posix", reason="SIGKILL and process groups are POSIX")]
 
@@ -151,8 +152,8 @@ def expect_nothing_half_written(storage: Path) -> None:
         with duckdb.connect(published, read_only=True) as con:
             ((values,),) = con.execute("SELECT count(*) FROM metric_values").fetchall()
             assert values > 0
-    for pack in storage.glob("packs/*"):
-        assert verify_pack(pack).ok, f"{pack} does not verify"
+    for name in names_on_shelf(storage / "packs"):
+        assert verify_pack(storage / "packs" / str(name)).ok, f"{name} does not verify"
     outside = [
         path for path in storage.rglob("*.tmp*") if path.relative_to(storage).parts[0] not in (".tmp", "dagster")
     ]

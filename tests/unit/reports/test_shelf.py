@@ -72,3 +72,16 @@ def test_packs_stand_in_the_order_of_quarters_and_revisions(tmp_path: Path) -> N
     for name in ("2026-Q3.r10", "2026-Q3", "2025-Q4", "2026-Q3.r2", "compare", "2026-Q3.r0"):
         (tmp_path / name).mkdir()
     assert [str(one) for one in names_on_shelf(tmp_path)] == ["2025-Q4", "2026-Q3", "2026-Q3.r2", "2026-Q3.r10"]
+
+
+@pytest.mark.parametrize("content", ["[", '[{"metric": 3}]', '[{"metric": "change_fail_rate", "value": "x"}]', "9"])
+def test_an_annex_that_was_changed_leaves_a_pack_uncompared_and_the_next_one_published(
+    tmp_path: Path, content: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = settings_of(tmp_path)
+    publish(settings, small_world())
+    first = make_pack(settings, QUARTER).path
+    (first / "annex" / "metric_values.json").write_text(content)
+    with caplog.at_level("WARNING"):
+        assert make_pack(settings, QUARTER).path.name == "2026-Q3.r1"
+    assert "2026-Q3.r1" in plain(settings.packs_dir / "index.html")
