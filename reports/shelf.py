@@ -167,7 +167,8 @@ def write_shelf(settings: Settings, folder: Path | None = None) -> Path:
             _write(page, text)
     _write(packs / "assets" / "pack.css", (_HERE / "static" / "pack.css").read_text(encoding="utf-8"))
     shown = [
-        (one, page if (packs / (page := f"compare/{one.before}..{one.name}.html")).is_file() else None) for one in shelf
+        (one, where if (packs / (where := f"compare/{one.before}..{one.name}.html")).is_file() else None)
+        for one in shelf
     ]
     index = packs / "index.html"
     _write(index, environment.get_template("shelf.html").render(shelf=shown, root=""))

@@ -70,7 +70,7 @@ def test_run_prints_the_packs_folder_last_and_nothing_else(ran: Any) -> None:
 def test_run_shows_progress_of_each_stage_and_no_chatter_on_stderr(ran: Any) -> None:
     _, done = ran
     stages = dict.fromkeys(line.split(":")[0] for line in done.stderr.splitlines())
-    assert list(stages) == ["run", "pull", "build", "measure", "pack"]
+    assert list(stages) == ["run", "pull", "build", "verify", "measure", "pack"]
 
 
 def test_bad_records_alone_do_not_fail_a_run_and_are_listed(ran: Any) -> None:
@@ -178,6 +178,8 @@ def test_single_stages_give_what_run_gives(ran: Any, world: Any) -> None:
     other, _ = ran
     two_changes_and_a_failure(world)
     world.measure("2026-Q1")
+    world.command("verify")
+    world.command("measure")
     assert world.command("metrics", "--format", "json") == shell(other, "metrics", "--format", "json").stdout
     assert world.command("pack").rstrip("\n") == f"{world.path}/data/packs/2026-Q1"
 
