@@ -17,7 +17,9 @@ from analytics.sample import signing
 from analytics.sample.signing import TrustRoot, WorkflowIdentity, in_toto_statement, provenance
 from analytics.supply_chain.attested import attested_facts
 from analytics.supply_chain.facts import DeploymentFacts
+from analytics.supply_chain.log_entries import _check_checkpoint
 from analytics.supply_chain.policy import evaluate
+from analytics.supply_chain.proofs import RefusedError
 from analytics.supply_chain.rules import load_policies
 from analytics.supply_chain.trusted_roots import (
     TrustedRoot,
@@ -378,3 +380,31 @@ def test_an_expected_signer_ignores_letter_case_in_names_alone(signer: str, verd
     raw = json.dumps(signed()).encode()
     (asked,) = judge_all(raw, made_up_roots(), identity=Identity(signer=signer))
     assert asked.verdict == verdict
+
+
+# The signed note around a log's root hash
+
+NOTE = "log.test - 17\n5\ncm9vdA==\n\n\N{EM DASH} log.test AAAAAAAA\n"
+
+
+def test_a_checkpoint_is_of_the_proofs_tree_and_signed_by_its_log() -> None:
+    _check_checkpoint(NOTE, 5)
+
+
+@pytest.mark.parametrize(
+    ("note", "size", "words"),
+    [
+        (NOTE, 6, "another size"),
+        (NOTE.replace("\n5\n", "\n05\n"), 5, "another size"),
+        (NOTE.replace("\N{EM DASH} log", "\N{EM DASH} other"), 5, "not signed under the log's name"),
+        (NOTE.replace("AAAAAAAA", "AAAAAAA"), 5, "base64"),
+        (NOTE + "more\n", 5, "not a signed note's"),
+        (NOTE.replace("\N{EM DASH}", "-"), 5, "not a signed note's"),
+        (NOTE + "\N{EM DASH} log.test AAAAAAAA\n" * 64, 5, "not a signed note's"),
+        ("", 5, "another size"),
+    ],
+)
+def test_a_checkpoint_that_says_anything_else_is_refused(note: str, size: int, words: str) -> None:
+    with pytest.raises(RefusedError, match=words) as caught:
+        _check_checkpoint(note, size)
+    assert caught.value.verdict == "INVALID_LOG"
