@@ -163,7 +163,11 @@ def statistic_words(definition: Definition) -> str | None:
 def smallest_n(definition: Definition) -> int:
     """Fewest observations for which the figure is printed; 0 where every n is."""
     quantile = quantile_of(definition)
-    return 0 if quantile is None else max(SMALLEST_N_OF_QUANTILE[quantile], definition.minimum_n or 0)
+    own = definition.minimum_n or 0
+    if quantile is None:
+        # A share of one is a share; a mean of five answers is not.
+        return own if own > 1 else 0
+    return max(SMALLEST_N_OF_QUANTILE[quantile], own)
 
 
 @dataclass(frozen=True)

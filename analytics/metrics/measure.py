@@ -227,7 +227,7 @@ class MeasureContext:
             "definition": metric.definition_id,
             "covered_from": days.start if days.live_services else None,
             "covered_to": days.end if days.live_services else None,
-            "excluded": json.dumps(dict(sorted(left_out.items()))),
+            "excluded": json.dumps(dict(sorted(left_out.items()))) if left_out else "{}",
             "missing": ", ".join(self.reasons.missing(metric, members)) or None,
             "blended": len(days.live_services) > 1 and (metric.subject != "team" or scope == "organization"),
         }
