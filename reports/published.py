@@ -119,7 +119,7 @@ def open_published(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
     try:
         with connect(settings, path, read_only=True) as con:
             yield con
-    except duckdb.CatalogException as error:
+    except (duckdb.CatalogException, duckdb.BinderException) as error:
         raise PackError(
             f"the published database is from another version: {str(error).splitlines()[0]}",
             where=str(path),

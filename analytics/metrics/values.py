@@ -49,7 +49,13 @@ def open_published(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
     try:
         with connect(settings, path, read_only=True) as con:
             yield con
-    except (duckdb.IOException, duckdb.SerializationException, duckdb.CatalogException) as error:
+    except (duckdb.CatalogException, duckdb.BinderException) as error:
+        raise LakeError(
+            f"the published database is from another version: {str(error).splitlines()[0]}",
+            where=str(path),
+            fix="Run `quarterdeck measure`: it is rebuilt from the lake.",
+        ) from error
+    except (duckdb.IOException, duckdb.SerializationException) as error:
         raise LakeError(
             f"cannot be read: {str(error).splitlines()[0]}",
             where=str(path),

@@ -1,4 +1,4 @@
-"""A storage that 0.1.0 wrote opens in this version: landing is migrated, the lake built anew, and nothing asked again.
+"""A storage that 0.1.0 wrote opens in this version: landing is migrated, the rest made anew, and nothing asked again.
 
 `tests/data/storage-0.1.0.tar.xz` was made with the code of that release: feeds, landing, lake and published database of
 a small world (four deployments, two incidents of which one was refused, a pipeline run).
@@ -61,8 +61,12 @@ def storage(tmp_path: Path) -> Storage:
     return Storage(tmp_path / "world-0.1.0")
 
 
-def test_what_was_published_is_still_readable(storage: Storage) -> None:
-    storage.expect_values()
+@pytest.mark.parametrize("question", [["metrics"], ["explain", "change_fail_rate"], ["pack"]])
+def test_a_question_to_the_old_published_database_says_what_to_run(storage: Storage, question: list[str]) -> None:
+    done = storage.run(*question, "--quarter", "2026-Q1")
+    assert done.exit_code == 1
+    assert "the published database is from another version" in done.stderr
+    assert "Run `quarterdeck measure`" in done.stderr
 
 
 def test_a_pull_migrates_the_landing_and_lands_nothing_again(storage: Storage) -> None:
