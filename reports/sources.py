@@ -35,7 +35,8 @@ class SourceLinks:
         return safe_url(f"{_web(source)}/{quote(repository)}/{between}{rest}")
 
     def _source(self, repository: str) -> GitHubSource | GitLabSource | None:
-        if not _REPOSITORY.fullmatch(repository):
+        # A browser would go up by `..`, to another repository's page.
+        if not _REPOSITORY.fullmatch(repository) or {".", ".."} & set(repository.split("/")):
             return None
         return next((source for source in self._sources if _holds(source, repository)), None)
 

@@ -21,6 +21,7 @@ HOSTILE_NAMES = (
     "con",
     "a" * 300,
     "{{ 7 * 7 }}",
+    "[x](javascript:alert(1))",
 )
 
 

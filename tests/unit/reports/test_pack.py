@@ -223,6 +223,16 @@ def test_a_closing_tag_in_a_name_cannot_end_a_figures_block(hostile_pack: Path) 
             assert json.loads(block)["data"]
 
 
+def test_hostile_names_are_text_in_the_mail_and_on_the_shelf_too(hostile_pack: Path) -> None:
+    for page in (hostile_pack / "email" / "message.html", hostile_pack.parent / "index.html"):
+        elements = Elements(page)
+        assert not elements.all("script")
+        assert not elements.all("img")
+        assert not any(name.startswith("on") for _, attributes in elements.tags for name in attributes)
+        assert not any((a.get("href") or "").lower().startswith("javascript:") for a in elements.all("a"))
+    assert "\u202e" not in (hostile_pack / "email" / "message.txt").read_text()
+
+
 def test_hostile_names_do_not_leave_the_pack(hostile_pack: Path) -> None:
     services = {path.name for path in (hostile_pack / "services").iterdir()}
     assert len(services) == 3 + len(HOSTILE_NAMES)
