@@ -47,6 +47,8 @@ VALUE_COLUMNS = (
     Column("covered_from", "date", "First local day that was covered."),
     Column("covered_to", "date", "The day after the last covered one."),
     Column("excluded", "object", "Rows left out, by reason; JSON text in the CSV."),
+    Column("missing", "text", "Sources that the metric needs, or that would add to it, and that nobody offers."),
+    Column("blended", "text", "yes where rows of several services were pooled."),
 )
 
 DEFINITION_COLUMNS = (

@@ -212,7 +212,8 @@ def show(value: MetricValue | None, definition: Definition) -> Shown:
     if value is None:
         return Shown("not measured", state="undefined")
     if value.value is None:
-        return Shown(reason_words(value.reason), notes=_notes(value, with_n=False), state="undefined")
+        named = f": {value.missing.replace('_', ' ')}" if value.missing and value.reason == "not_collected" else ""
+        return Shown(reason_words(value.reason) + named, notes=_notes(value, with_n=False), state="undefined")
     few = smallest_n(definition)
     if few and (value.n or 0) < few:
         what = f"{value.n or 0} observations, {few} are needed"

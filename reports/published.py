@@ -63,6 +63,10 @@ class MetricValue:
     covered_from: date | None = None
     covered_to: date | None = None
     excluded: Mapping[str, int] = field(default_factory=dict)
+    # Sources that the metric needs, or that would add to it, and that nobody offers.
+    missing: str | None = None
+    # Whether rows of several services were pooled.
+    blended: bool | None = None
 
     @property
     def is_headline(self) -> bool:
@@ -182,7 +186,7 @@ def read_values(con: duckdb.DuckDBPyConnection, quarters: Sequence[str]) -> list
     found = rows(
         con,
         "SELECT metric, scope, name, quarter, series, value, unit, n, numerator, denominator, low, high, open, reason, "
-        "reading, definition, covered_from, covered_to, excluded FROM metric_values "
+        "reading, definition, covered_from, covered_to, excluded, missing, blended FROM metric_values "
         f"WHERE quarter IN ({marks}) ORDER BY quarter, scope, name, metric, series NULLS FIRST",
         quarters,
     )

@@ -250,3 +250,14 @@ class TestTarget:
 
     def test_that_was_never_set_is_none(self) -> None:
         assert show_target(None, value(20.0, n=40), LEAD) is None
+
+
+def test_a_value_that_was_not_collected_names_the_source() -> None:
+    undefined = value(None, "change_fail_rate", reason="not_collected", missing="slo_samples, drills")
+    assert show(undefined, RATE).main == "not collected: slo samples, drills"
+
+
+def test_a_mean_of_too_few_answers_is_not_printed() -> None:
+    score = definition("satisfaction_score", "ratio", statistic="mean", minimum_n=6)
+    assert show(value(0.8, "satisfaction_score", n=5), score).state == "few"
+    assert show(value(0.8, "satisfaction_score", n=6), score).main == "80.0\u00a0%"
