@@ -47,6 +47,8 @@ class Finding:
     state: State
     detail: str
     fix: str | None = None
+    # Something that was written is wrong, as opposed to something that does not work.
+    is_wording: bool = False
 
 
 def examine(settings_path: Path) -> Iterator[Finding]:
@@ -54,7 +56,7 @@ def examine(settings_path: Path) -> Iterator[Finding]:
     try:
         settings = load_settings(settings_path)
     except SettingsError as error:
-        yield Finding("settings", "fail", f"{error.where or settings_path}: {error.what}", error.fix)
+        yield Finding("settings", "fail", f"{error.where or settings_path}: {error.what}", error.fix, is_wording=True)
         yield from _programs(None)
         return
     yield Finding("settings", "ok", str(settings.settings_path))
@@ -76,7 +78,7 @@ def _catalog(settings: Settings) -> Finding:
     try:
         catalog = load_catalog(paths)
     except SettingsError as error:
-        return Finding("catalog", "fail", f"{error.where or paths[0]}: {error.what}", error.fix)
+        return Finding("catalog", "fail", f"{error.where or paths[0]}: {error.what}", error.fix, is_wording=True)
     if not catalog.services:
         return Finding("catalog", "fail", "no service is declared", f"Add one to {paths[0]}.")
     without = sum(service.team is None for service in catalog.services)
@@ -118,7 +120,8 @@ def _supply_chain(settings: Settings) -> Finding:
         ]
     except SettingsError as error:
         fix = error.fix or "Correct it: nothing is verified before."
-        return Finding("supply chain", "fail", f"{error.where or settings.settings_path}: {error.what}", fix)
+        detail = f"{error.where or settings.settings_path}: {error.what}"
+        return Finding("supply chain", "fail", detail, fix, is_wording=True)
     names = ", ".join(root.name for root in roots)
     ended = sum(waiver.until < settings.calendar.local_day(settings.now()) for waiver in waivers)
     detail = f"trusted roots: {names}; policies: {chain.policies.name if chain.policies else 'built in'}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
@@ -25,10 +25,15 @@ class StrictModel(BaseModel):
             known = {field.alias or name for name, field in cls.model_fields.items()} | set(cls.model_fields)
             for key in data:
                 if key not in known:
-                    near = difflib.get_close_matches(str(key), sorted(known), n=1, cutoff=0.5)
-                    hint = f"Did you mean '{near[0]}'?" if near else f"Known keys: {', '.join(sorted(known))}."
-                    raise PydanticCustomError("unknown_key", "unknown key '{key}'", {"key": str(key), "hint": hint})
+                    raise unknown_key(str(key), known)
         return data
+
+
+def unknown_key(key: str, known: Collection[str]) -> PydanticCustomError:
+    """The error of a key that nobody knows, with the nearest one that is known."""
+    near = difflib.get_close_matches(key, sorted(known), n=1, cutoff=0.5)
+    hint = f"Did you mean '{near[0]}'?" if near else f"Known keys: {', '.join(sorted(known))}."
+    return PydanticCustomError("unknown_key", "unknown key '{key}'", {"key": key, "hint": hint})
 
 
 M = TypeVar("M", bound=BaseModel)

@@ -16,7 +16,8 @@ from zoneinfo import ZoneInfo
 from pydantic import AfterValidator, AwareDatetime, ConfigDict, Field, field_validator, model_validator
 
 from analytics.errors import SettingsError
-from analytics.models import StrictModel, parse_model
+from analytics.metric_names import METRIC_NAMES
+from analytics.models import StrictModel, parse_model, unknown_key
 from analytics.periods import Calendar
 from analytics.secrets import Secret
 from analytics.sources.sarif_gates import Level
@@ -482,6 +483,14 @@ class Settings(StrictModel):
     retention: RetentionSettings = RetentionSettings()
     # Where the settings file stands; set by load_settings, never by the user.
     settings_path: Path = Field(default=Path("quarterdeck.yaml"), exclude=True, alias="__path__")
+
+    @field_validator("targets")
+    @classmethod
+    def _targets_name_metrics(cls, targets: dict[str, float]) -> dict[str, float]:
+        for name in targets:
+            if name not in METRIC_NAMES:
+                raise unknown_key(name, METRIC_NAMES)
+        return targets
 
     @field_validator("time_zone")
     @classmethod

@@ -8,6 +8,7 @@ inline under 1,000 characters and 320 pixels).
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -21,6 +22,8 @@ from reports.tables import printable
 SPARKLINE_WIDTH, SPARKLINE_HEIGHT = 160, 32
 INLINE_CHARACTERS = 1000
 TOP_ROWS = 10
+# What Dagster takes for an address; any other text, a handle such as @platform too, is a team's name.
+_ADDRESS = re.compile(r"[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Za-z]{2,7}")
 _SPECIAL = str.maketrans({character: f"\\{character}" for character in "\\`*_{}[]()<>#+-.!|~&"})
 
 
@@ -143,7 +146,7 @@ def value_metadata(
 def owners(settings: Settings) -> list[str]:
     """Who answers for the numbers: the report's owner where it is an address, else the team of that name."""
     owner = settings.reports.owner or ""
-    if "@" in owner and " " not in owner:
+    if _ADDRESS.fullmatch(owner):
         return [owner]
     name = "".join(c if c.isalnum() or c in "-_" else "-" for c in owner.lower()).strip("-")
     return [f"team:{name or 'delivery-metrics'}"]

@@ -227,16 +227,20 @@ def init(directory: Path) -> None:
 @everywhere
 @pass_invocation
 def doctor(invocation: Invocation) -> None:
-    """Check settings, catalog, sources, storage and programs."""
+    """Check settings, catalog, sources, storage and programs.
+
+    Exits with 2 when what was written is wrong, with 1 when something else is.
+    """
     from analytics.doctor import examine
 
-    failed = False
+    exit_code = 0
     for finding in examine(invocation.settings_file):
-        failed = failed or finding.state == "fail"
+        if finding.state == "fail":
+            exit_code = max(exit_code, 2 if finding.is_wording else 1)
         fix = f" → {finding.fix}" if finding.fix else ""
         click.echo(printable(f"{finding.state:<4}  {finding.subject}: {finding.detail}{fix}"))
-    if failed:
-        click.get_current_context().exit(1)
+    if exit_code:
+        click.get_current_context().exit(exit_code)
 
 
 @main.command()

@@ -9,6 +9,8 @@ import pytest
 
 from analytics.catalog import load_catalog
 from analytics.errors import SettingsError
+from analytics.metric_names import METRIC_NAMES
+from analytics.metrics.registry import METRICS
 from analytics.settings import FilesSource, load_settings
 
 
@@ -161,3 +163,7 @@ def test_a_machine_without_time_zones_is_told_from_a_wrong_name(
         zoneinfo.reset_tzpath()
     monkeypatch.undo()
     assert load_settings(path).time_zone == "Pacific/Kiritimati"
+
+
+def test_targets_may_name_every_metric_and_nothing_else() -> None:
+    assert sorted(METRIC_NAMES) == sorted(metric.name for metric in METRICS)

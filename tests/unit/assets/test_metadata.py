@@ -73,6 +73,9 @@ def test_an_undefined_number_is_null_and_never_zero() -> None:
         (None, ["team:delivery-metrics"]),
         ("ada@example.com", ["ada@example.com"]),
         ("Platform & Tools", ["team:platform---tools"]),
+        ("@platform", ["team:platform"]),
+        ("platform@acme", ["team:platform-acme"]),
+        ("@own<i>", ["team:own-i"]),
     ],
 )
 def test_owners_are_what_dagster_accepts(settings: Settings, owner: str | None, wanted: list[str]) -> None:

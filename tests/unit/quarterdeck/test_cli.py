@@ -323,7 +323,20 @@ def test_init_writes_what_doctor_accepts(tmp_path: Path, monkeypatch: pytest.Mon
     assert invoke("init").exit_code == 1
 
 
-def test_doctor_exits_1_when_something_fails(settings: Path) -> None:
+def test_doctor_exits_2_when_the_settings_are_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert invoke("init", str(tmp_path / "new")).exit_code == 0
+    monkeypatch.chdir(tmp_path / "new")
+    with Path("quarterdeck.yaml").open("a", encoding="utf-8") as file:
+        file.write("targets: {change_fail_rat: 0.15}\n")
+    result = invoke("doctor")
+    assert result.exit_code == 2
+    assert "targets.change_fail_rat: unknown key" in result.stdout and "'change_fail_rate'" in result.stdout
+
+
+def test_doctor_exits_1_when_something_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert invoke("init", str(tmp_path / "new")).exit_code == 0
+    monkeypatch.chdir(tmp_path / "new")
+    Path("feeds").rmdir()
     result = invoke("doctor")
     assert result.exit_code == 1
     assert any(line.startswith("fail") for line in result.stdout.splitlines())
