@@ -330,7 +330,8 @@ def test_doctor_exits_2_when_the_settings_are_wrong(tmp_path: Path, monkeypatch:
         file.write("targets: {change_fail_rat: 0.15}\n")
     result = invoke("doctor")
     assert result.exit_code == 2
-    assert "targets.change_fail_rat: unknown key" in result.stdout and "'change_fail_rate'" in result.stdout
+    assert "targets.change_fail_rat: unknown key" in result.stdout
+    assert "'change_fail_rate'" in result.stdout
 
 
 def test_doctor_exits_1_when_something_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
