@@ -12,8 +12,15 @@ from hypothesis import HealthCheck, settings
 
 PIPELINE = Path(__file__).parent / "pipeline"
 
-# A machine may be slow; a wrong number is not.
-settings.register_profile("quarterdeck", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# A machine may be slow; a wrong number is not. CI tries the same examples for the same code, so that it judges a change and
+# not the luck of a day; everywhere else each run tries others.
+settings.register_profile(
+    "quarterdeck",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    derandomize=bool(os.environ.get("CI")),
+    database=None if os.environ.get("CI") else settings.default.database,
+)
 settings.load_profile("quarterdeck")
 
 MEMORY = Path("/dev/shm")
