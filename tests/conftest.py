@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, settings
 
 PIPELINE = Path(__file__).parent / "pipeline"
 
-# A machine may be slow; a wrong number is not. CI tries the same examples for the same code, so that it judges a change and
-# not the luck of a day; everywhere else each run tries others.
+# A machine may be slow; a wrong number is not. CI tries the same examples for the same code, so that it judges a change
+# and not the luck of a day; everywhere else each run tries others.
 settings.register_profile(
     "quarterdeck",
     deadline=None,
