@@ -13,7 +13,7 @@ from reports.comparison_charts import FunnelPoint
 from reports.evidence import Pipeline
 from reports.formats import NOT_MET, duration, number, percent, short_day
 from reports.main_points import Point, counted, listed, lowered
-from reports.provenance import COVERAGE, COVERAGE_WORDS, FindingRow, Provenance
+from reports.provenance import COVERAGE_WORDS, FindingRow, Provenance
 from reports.provenance_charts import k_of_n
 from reports.scorecard import ScorecardRow
 
@@ -120,8 +120,9 @@ def security_points(provenance: Provenance, quarter: str) -> list[Point]:
         )
     ]
     covered = provenance.covered_in(quarter)
-    if covered and covered.digests:
-        words = listed([f"{COVERAGE_WORDS[kind].split()[-1]} {k_of_n(covered, kind)}" for kind in COVERAGE])
+    kinds = provenance.coverage_kinds
+    if covered and covered.digests and kinds:
+        words = listed([f"{COVERAGE_WORDS[kind].split()[-1]} {k_of_n(covered, kind)}" for kind in kinds])
         unknown = (
             f"; {counted(covered.without_digest, 'deployment')} of {number(covered.deployments)} could be tied to no "
             "digest"
@@ -158,7 +159,14 @@ def security_points(provenance: Provenance, quarter: str) -> list[Point]:
     failed = [
         (verdict, count) for verdict, count in provenance.verdicts if verdict not in ("VERIFIED", "VERIFIED_PRIVATE")
     ]
-    if failed:
+    if provenance.unasked:
+        points.append(
+            Point(
+                "Provenance:",
+                "no source of attestations is configured, so that nothing is known of who built what was deployed.",
+            )
+        )
+    elif failed:
         verdict, count = failed[0]
         points.append(
             Point(

@@ -194,7 +194,13 @@ class Pages:
                 "covered": provenance.covered_in(contents.periods.quarter),
             },
             _drawn(
-                coverage_chart("coverage", provenance.coverage, contents.periods.shown, contents.settings.organization)
+                coverage_chart(
+                    "coverage",
+                    provenance.coverage,
+                    provenance.coverage_kinds,
+                    contents.periods.shown,
+                    contents.settings.organization,
+                )
             ),
         )
 

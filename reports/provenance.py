@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo
 import duckdb
 
 from analytics.supply_chain.findings import SEVERITY_ORDER
+from analytics.supply_chain.policy import NOT_ASKED
 from reports.published import has_table, local_day, rows
 
 STATES = ("open", "waived", "fixed")
@@ -123,6 +124,8 @@ class Provenance:
     closed: int = 0
     judged: int = 0
     has_policy: bool = False
+    # Deployments were judged and nobody asked for attestations: that there are none says nothing.
+    unasked: bool = False
     _by_service: dict[str, list[FindingRow]] = field(default_factory=dict, repr=False)
 
     def of_state(self, state: str) -> list[FindingRow]:
@@ -138,6 +141,13 @@ class Provenance:
         """Findings of some services, in their order."""
         wanted = set(services)
         return [finding for finding in self.findings if finding.service in wanted]
+
+    @property
+    def coverage_kinds(self) -> Sequence[str]:
+        """What coverage is known of: where nobody asked for attestations, SBOMs alone, if there are any."""
+        if not self.unasked:
+            return COVERAGE
+        return [kind for kind in COVERAGE if kind == "sbom" and any(one.covered[kind] for one in self.coverage)]
 
     def covered_in(self, quarter: str) -> Covered | None:
         """Coverage of one quarter."""
@@ -160,6 +170,7 @@ def read_provenance(
             (first, end),
         )
     ]
+    unasked = bool(rows(con, "SELECT 1 FROM deployment_provenance WHERE reason = ? LIMIT 1", (NOT_ASKED,)))
     opened = sum(1 for one in findings if one.first_day and first <= one.first_day < end)
     closed = [
         row["last_seen"]
@@ -175,9 +186,9 @@ def read_provenance(
         opened=opened,
         closed=sum(1 for at in closed if first <= local_day(at, zone) < end),
         judged=sum(count for _, count in verdicts),
-        has_policy=bool(
-            rows(con, "SELECT 1 FROM deployment_provenance WHERE policy_sha256 IS NOT NULL LIMIT 1"),
-        ),
+        has_policy=has_table(con, "verification")
+        and bool(rows(con, "SELECT 1 FROM verification WHERE key = 'policy' AND value IS NOT NULL")),
+        unasked=unasked,
     )
 
 

@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 
 from reports.chart_parts import BLUE, PLUM, TEAL, Chart, DataTable, axis, layout_of, plain, quarters_axis
 from reports.formats import number, percent
-from reports.provenance import COVERAGE, COVERAGE_WORDS, Covered
+from reports.provenance import COVERAGE_WORDS, Covered
 
 _LOOKS = {
     "signature": {"color": BLUE, "symbol": "circle", "size": 10},
@@ -20,10 +20,12 @@ _LOOKS = {
 }
 
 
-def coverage_chart(key: str, coverage: Sequence[Covered], quarters: Sequence[str], whose: str) -> Chart | None:
-    """Share of distinct deployed digests with a verified signature, provenance and an SBOM; None without digests."""
+def coverage_chart(
+    key: str, coverage: Sequence[Covered], kinds: Sequence[str], quarters: Sequence[str], whose: str
+) -> Chart | None:
+    """Share of distinct deployed digests with each of `kinds` (COVERAGE); None without digests or kinds."""
     known = [one for one in coverage if one.digests]
-    if not known:
+    if not known or not kinds:
         return None
     figure = go.Figure(
         data=[
@@ -38,14 +40,14 @@ def coverage_chart(key: str, coverage: Sequence[Covered], quarters: Sequence[str
                 cliponaxis=False,
                 name=COVERAGE_WORDS[kind],
             )
-            for kind in COVERAGE
+            for kind in kinds
         ],
         layout=layout_of(
             xaxis=quarters_axis(list(quarters)), yaxis=axis(range=[0, 1.02], tickformat=".0%"), showlegend=True
         ),
     )
     last = known[-1]
-    words = "; ".join(f"{COVERAGE_WORDS[kind]}: {k_of_n(last, kind)}" for kind in COVERAGE)
+    words = "; ".join(f"{COVERAGE_WORDS[kind]}: {k_of_n(last, kind)}" for kind in kinds)
     return Chart(
         key,
         "What covers the deployed digests",
@@ -54,8 +56,8 @@ def coverage_chart(key: str, coverage: Sequence[Covered], quarters: Sequence[str
         "is no interval.",
         plain(figure),
         DataTable(
-            ("Quarter", "Digests", *(COVERAGE_WORDS[kind] for kind in COVERAGE)),
-            [(one.quarter, number(one.digests), *(k_of_n(one, kind) for kind in COVERAGE)) for one in known],
+            ("Quarter", "Digests", *(COVERAGE_WORDS[kind] for kind in kinds)),
+            [(one.quarter, number(one.digests), *(k_of_n(one, kind) for kind in kinds)) for one in known],
         ),
     )
 

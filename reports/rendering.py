@@ -18,7 +18,7 @@ from reports import formats
 from reports.contents import Contents
 from reports.decisions import words_of
 from reports.links import page_names, safe_url
-from reports.provenance import COVERAGE, COVERAGE_WORDS, OUTCOME_WORDS, OUTCOMES
+from reports.provenance import COVERAGE_WORDS, OUTCOME_WORDS, OUTCOMES
 from reports.provenance_charts import k_of_n
 from reports.scorecard import measure_order
 from reports.sources import SourceLinks
@@ -104,7 +104,6 @@ class Rendering:
             pull_request_url=links.pull_request,
             marks={name: Markup(marker) for name, marker in _MARKERS.items()},  # noqa: S704 - constants of ours
             partial=_partial(contents),
-            coverage_kinds=COVERAGE,
             coverage_words=COVERAGE_WORDS,
             outcomes=OUTCOMES,
             outcome_words=OUTCOME_WORDS,

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 Row = Mapping[str, Any]
 
 _HASH_SHOWN = 12
+_REASON_SHOWN = 100
 _MOST_PROBLEMS = 5
 _MOST_SUBJECTS = 10
 _CERTIFICATE_TITLES = {
@@ -49,7 +50,7 @@ def findings_text(findings: Sequence[Row], width: int | None = None) -> str:
                 row["service"],
                 row["deployment_id"],
                 short_digest(row["digest"]),
-                row["reason"],
+                _cut(row["reason"]),
                 row["id"],
             )
             for row in findings
@@ -58,6 +59,12 @@ def findings_text(findings: Sequence[Row], width: int | None = None) -> str:
         width=width,
     )
     return f"{table}\n\n{len(findings):,} findings: {said}"
+
+
+def _cut(reason: str | None) -> str:
+    """As much of a reason as leaves the ids beside it in sight; `evidence` and JSON have it whole."""
+    text = printable(reason)
+    return text if len(text) <= _REASON_SHOWN else f"{text[: _REASON_SHOWN - 1].rstrip()}…"
 
 
 def short_digest(digest: str | None) -> str:

@@ -310,7 +310,7 @@ FACT_TABLES = {
             "sbom_documents",
             _columns(
                 "sbom_sha256, verdict, reason, format, spec_version, made_at TIMESTAMP, component_count BIGINT, "
-                "subject_digests VARCHAR[], tools VARCHAR[], origin_kind, elements, errors, reader"
+                "subject_path, subject_digests VARCHAR[], tools VARCHAR[], origin_kind, elements, errors, reader"
             ),
             None,
             "What each SBOM is by its schema, and how complete by the lists of NTIA, CISA and BSI.",

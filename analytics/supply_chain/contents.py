@@ -195,7 +195,8 @@ def _of_components(judged: Sequence[Judged], context: _Context, policy: Policy) 
 def _licence_problems(
     components: Sequence[KeptComponent], lists: LicencePolicy, policy: Policy
 ) -> Iterator[tuple[str, Severity, str, Component, str | None]]:
-    for outcome in judge_licences((one.component for one in components), lists):
+    # What was shipped is the organisation's own; its licence is no matter of what it is made of.
+    for outcome in judge_licences((one.component for one in components if not one.is_subject), lists):
         if outcome.outcome == "allow":
             continue
         rule = "license_denied" if outcome.outcome == "deny" else "license_review"

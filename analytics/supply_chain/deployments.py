@@ -16,8 +16,18 @@ from analytics.supply_chain.facts import DeploymentFacts
 from analytics.supply_chain.findings import REMEDIATION, Finding, finding_id
 from analytics.supply_chain.joining import Artifacts, Attestations, Deployed, Shipped
 from analytics.supply_chain.judging import kept_facts
-from analytics.supply_chain.policy import VERIFIED, Check, choose, evaluate, evaluate_absent, kind_of, slsa_level
+from analytics.supply_chain.policy import (
+    NOT_ASKED,
+    VERIFIED,
+    Check,
+    choose,
+    evaluate,
+    evaluate_absent,
+    kind_of,
+    slsa_level,
+)
 from analytics.supply_chain.rules import Control, Policies, Policy
+from analytics.supply_chain.sbom_reading import SbomRead
 
 Row = dict[str, Any]
 
@@ -54,8 +64,12 @@ class Known:
     # The newest valid SBOM of each digest.
     sboms: Mapping[str, str]
     now: datetime
+    # The newest document of each digest that has an SBOM and no valid one.
+    unfit_sboms: Mapping[str, SbomRead] = field(default_factory=dict, kw_only=True)
     # Whether the organisation has a policy of its own; without one nobody can comply with it.
     has_policy: bool
+    # Whether any source or folder was asked for attestations.
+    has_source: bool = field(default=True, kw_only=True)
     # Reviews, duties, approvals and tickets by service and deployment key, where any policy requires them.
     process: Mapping[tuple[str, str], Mapping[Control, Outcome]] = field(default_factory=dict)
 
@@ -115,7 +129,9 @@ def _judge(
         (row, evaluate(kept_facts(row), facts, policy, kind="sbom")) for row, kind in candidates if kind == "sbom"
     ]
     judgement = choose([checks for _, checks in judged])
-    absent = evaluate_absent(facts, policy) if not judged else ()
+    # Where nothing was collected and no policy wants any, the lack of one says nothing.
+    sought = known.has_policy or known.has_source
+    absent = evaluate_absent(facts, policy, asked=sought) if not judged else ()
     decided = judged[judgement.decided_by][0] if judgement.decided_by is not None else None
     signed = any(_is_of(row, shipped) and row["verdict"] in VERIFIED for row, _ in candidates)
     provenance = any(
@@ -136,6 +152,11 @@ def _judge(
     findings = [
         _finding(check, row, shipped, judgement.verdict, policy, owner, known.now, is_live) for row, check in failures
     ]
+    if (unfit := known.unfit_sboms.get(shipped.digest or "")) is not None:
+        words = f"The SBOM that was found is not valid, see the finding of rule sbom_schema: {unfit.reason}"
+        findings = [
+            replace(one, reason=words, sbom_sha256=unfit.sha256) if one.rule == "sbom" else one for one in findings
+        ]
     controls = _controls(shipped, judgement.verdict, policy, known, signed=signed, sbom_sha256=sbom_sha256)
     missing = [control for control, outcome in controls.items() if outcome.outcome == "failed"]
     unknown = [control for control, outcome in controls.items() if outcome.outcome == "not_evaluated"]
@@ -149,7 +170,7 @@ def _judge(
         "join_kind": shipped.join_kind,
         "artifact": shipped.artifact,
         "verdict": judgement.verdict,
-        "reason": decided["reason"] if decided is not None else "No attestation was found.",
+        "reason": decided["reason"] if decided is not None else "No attestation was found." if sought else NOT_ASKED,
         "bundle_sha256": decided["bundle_sha256"] if decided is not None else None,
         "verified_at": decided["verified_at"] if decided is not None else None,
         "slsa_level": slsa_level(kept_facts(decided), policy) if decided is not None else None,
@@ -179,10 +200,12 @@ def _controls(
     if not known.has_policy:
         return {}
     deployed = shipped.deployed
+    unfit = known.unfit_sboms.get(shipped.digest or "")
+    no_sbom = f"the SBOM that was found is not valid ({unfit.verdict})" if unfit else "no SBOM was found"
     of_artifact: dict[Control, Outcome] = {
         "signature": Outcome("passed" if signed else "failed", "signed" if signed else "no signature that verifies"),
         "attestation": Outcome("passed" if verdict in VERIFIED else "failed", verdict),
-        "sbom": Outcome("passed", f"SBOM {sbom_sha256[:12]}") if sbom_sha256 else Outcome("failed", "no valid SBOM"),
+        "sbom": Outcome("passed", f"SBOM {sbom_sha256[:12]}") if sbom_sha256 else Outcome("failed", no_sbom),
     }
     of_process = known.process.get((deployed.service, deployed.deployment_key), {})
     unknown = Outcome("not_evaluated", "the deployment is not among the facts")
@@ -208,6 +231,7 @@ def _facts(shipped: Shipped, known: Known) -> DeploymentFacts:
         run_id=deployed.run_id,
         knows_run=knows,
         has_sbom=None if shipped.digest is None else shipped.digest in known.sboms,
+        unfit_sbom=unfit.verdict if (unfit := known.unfit_sboms.get(shipped.digest or "")) else None,
     )
 
 

@@ -61,7 +61,7 @@ class DeploymentFacts:
     """What is known of a deployment; what is None is not known, and no check fails for it.
 
     `repository` is `owner/name`. `knows_run` says whether a run id is one that was collected for the repository, and
-    `has_sbom` whether an SBOM of this digest was.
+    `has_sbom` whether a valid SBOM of this digest was; `unfit_sbom` is the verdict on one that is there and not valid.
     """
 
     service: str | None
@@ -73,3 +73,4 @@ class DeploymentFacts:
     run_id: str | None = None
     knows_run: Callable[[str], bool] | None = None
     has_sbom: bool | None = None
+    unfit_sbom: str | None = None

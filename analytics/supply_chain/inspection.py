@@ -23,7 +23,7 @@ from analytics.supply_chain.sboms.reading import DEFAULT_LIMITS, UnreadableSbomE
 from analytics.supply_chain.sboms.validation import judge as judge_sbom
 from analytics.supply_chain.statements import parse_digest
 from analytics.supply_chain.trusted_roots import TrustedRoot, load_trusted_roots, production_root
-from analytics.supply_chain.untrusted import UntrustedInputError, parse_json, printable
+from analytics.supply_chain.untrusted import NotJsonError, UntrustedInputError, parse_json, printable
 from analytics.supply_chain.verdicts import Verdict
 from analytics.supply_chain.verification import PROVENANCE, Judgement, gravest, judge_all
 
@@ -97,12 +97,25 @@ def inspect_file(source: Path | bytes, roots: Sequence[TrustedRoot], *, digest: 
     judgements = judge_all(raw, roots, digest)
     chosen = gravest(judgements)
     shown = {"path": path, **judgement_object(chosen)}
+    if chosen.verdict is Verdict.UNSUPPORTED_NOT_A_BUNDLE and (why := _why_not_json(raw)) and not chosen.place:
+        shown["reason"] = f"It is neither a Sigstore bundle nor an SBOM: not JSON ({why})."
     if len(judgements) > 1:
         passing = sum(judgement.verdict.passed for judgement in judgements)
         shown["kind"] = PROVENANCE if any(judgement.kind == PROVENANCE for judgement in judgements) else chosen.kind
         shown["reason"] = f"{passing} of {len(judgements)} pass; {chosen.place}: {chosen.reason}"
         shown["documents"] = [judgement_object(judgement) for judgement in judgements]
     return shown
+
+
+def _why_not_json(raw: bytes) -> str | None:
+    """The parser's word on a file that is no JSON; None where it is, is empty, or breaks a cap before that is known."""
+    try:
+        parse_json(raw)
+    except NotJsonError as error:
+        return error.why if raw.strip() else None
+    except UntrustedInputError:
+        pass
+    return None
 
 
 def looks_like_sbom(raw: bytes) -> bool:

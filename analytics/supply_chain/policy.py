@@ -65,6 +65,7 @@ VERDICT_ORDER = (
     "VERIFIED",
 )
 VERIFIED = ("VERIFIED", "VERIFIED_PRIVATE")
+NOT_ASKED = "No source of attestations is configured, so that none was looked for."
 
 # Cryptography's verdicts by the check that they fail. FORGED_CLAIMS and INVALID_SUBJECT are said of a bundle whose
 # signature, log and certificate hold, so that everything else can still be judged.
@@ -148,10 +149,12 @@ def evaluate(
     return tuple(_Judge(facts, deployment, policy, kind).checks())
 
 
-def evaluate_absent(deployment: DeploymentFacts, policy: Policy) -> tuple[Check, ...]:
-    """The checks over a deployment for which no attestation was found."""
+def evaluate_absent(deployment: DeploymentFacts, policy: Policy, *, asked: bool = True) -> tuple[Check, ...]:
+    """The checks over a deployment without any attestation; where nobody `asked` for one, none is missing."""
     line = policy.line("required")
-    if "attestation" in policy.rules.required:
+    if not asked:
+        missing = Check("attestation", "not_applicable", policy.severity("attestation"), note=NOT_ASKED)
+    elif "attestation" in policy.rules.required:
         missing = Check(
             "attestation",
             "failed",
@@ -480,8 +483,9 @@ def _sbom_check(deployment: DeploymentFacts, policy: Policy) -> Check:
         return Check("sbom", "passed", severity, policy_line=line)
     if deployment.has_sbom is None or "sbom" not in policy.rules.required:
         return Check("sbom", "not_applicable", severity, policy_line=line)
-    expected = f"an SBOM of {deployment.digest or 'what was deployed'}"
-    return Check("sbom", "failed", severity, None, expected, "none", line)
+    valid = "an SBOM" if deployment.unfit_sbom is None else "a valid SBOM"
+    expected = f"{valid} of {deployment.digest or 'what was deployed'}"
+    return Check("sbom", "failed", severity, None, expected, deployment.unfit_sbom or "none", line)
 
 
 def _folded(uri: str) -> str:

@@ -33,7 +33,7 @@ Row = dict[str, Any]
 
 VALID, UNREADABLE = "SCHEMA_VALID", "UNREADABLE"
 # Ours changes whenever facts or verdicts would differ, so that no older reading is taken from the table.
-READER = f"quarterdeck 1, cyclonedx-python-lib {version('cyclonedx-python-lib')}"
+READER = f"quarterdeck 2, cyclonedx-python-lib {version('cyclonedx-python-lib')}"
 # What an SBOM is told of the artifact that it describes; GitHub's export is of today's default branch.
 ORIGINS = ("handed_in", "file", "attested", GITHUB_DEPENDENCY_GRAPH)
 _MOST_SUBJECTS = 100
@@ -178,6 +178,7 @@ def sbom_rows(sha256: str, raw: bytes | str, origin_kind: str) -> tuple[Row, Ite
         "spec_version": document.spec_version,
         "made_at": _moment(facts.timestamp),
         "component_count": len(facts.components),
+        "subject_path": facts.subject.path if facts.subject is not None else None,
         "subject_digests": subject_digests(facts),
         "tools": [tool.name for tool in facts.tools][:_MOST_SUBJECTS],
         "origin_kind": facts.origin or origin_kind,
@@ -201,7 +202,9 @@ def keep_components(con: duckdb.DuckDBPyConnection, sboms: Iterable[str]) -> Non
     )
     con.execute(
         "CREATE OR REPLACE TEMP TABLE judged_components AS "
-        "SELECT sbom_sha256, path, name, version, purl, licences, vex FROM sbom_components "
+        "SELECT sbom_sha256, path, name, version, purl, licences, vex, "
+        "coalesce(path = subject_path, false) AS described "
+        "FROM sbom_components LEFT JOIN (SELECT sbom_sha256, subject_path FROM sbom_documents) USING (sbom_sha256) "
         "WHERE sbom_sha256 IN (SELECT sbom_sha256 FROM wanted_sboms) ORDER BY sbom_sha256"
     )
 
@@ -210,17 +213,19 @@ def keep_components(con: duckdb.DuckDBPyConnection, sboms: Iterable[str]) -> Non
 class KeptComponent:
     """A component with what licences and vulnerabilities are judged by.
 
-    `settled` are ids of vulnerabilities of which the SBOM's author says that they do not matter to it.
+    `settled` are ids of vulnerabilities of which the SBOM's author says that they do not matter to it. `is_subject` is
+    what the document describes, which SPDX lists among the packages and CycloneDX does not.
     """
 
     component: Component
     settled: frozenset[str]
+    is_subject: bool
 
 
 def components_of(con: duckdb.DuckDBPyConnection, sbom_sha256: str) -> list[KeptComponent]:
     """The kept components of one SBOM, those alike once."""
     rows = con.execute(
-        "SELECT min(path), name, version, purl, licences, vex FROM judged_components WHERE sbom_sha256 = ? "
+        "SELECT min(path), name, version, purl, licences, vex, described FROM judged_components WHERE sbom_sha256 = ? "
         "GROUP BY ALL ORDER BY 1",
         [sbom_sha256],
     ).fetchall()
@@ -238,8 +243,9 @@ def components_of(con: duckdb.DuckDBPyConnection, sbom_sha256: str) -> list[Kept
                 licences=_licences(licences),
             ),
             frozenset(one["id"] for one in json.loads(vex) if one["state"] in _SETTLED) if vex else frozenset(),
+            described,
         )
-        for path, name, version, purl, licences, vex in rows
+        for path, name, version, purl, licences, vex, described in rows
     ]
 
 

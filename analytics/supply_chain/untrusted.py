@@ -26,6 +26,14 @@ class UntrustedInputError(QuarterdeckError):
     """Bytes that cannot be read as what they should be, or that break a cap."""
 
 
+class NotJsonError(UntrustedInputError):
+    """Bytes that are no JSON at all; `why` is the parser's word."""
+
+    def __init__(self, what: str, why: str = "") -> None:
+        super().__init__(what)
+        self.why = why
+
+
 def parse_json(raw: bytes, *, what: str = "document") -> Any:
     """The JSON value in `raw`.
 
@@ -49,7 +57,8 @@ def parse_json(raw: bytes, *, what: str = "document") -> Any:
     except RecursionError:
         raise UntrustedInputError(f"The {what} nests deeper than {MAX_DEPTH} levels.") from None
     except ValueError as error:
-        raise UntrustedInputError(f"The {what} is not JSON: {printable(error)}.") from None
+        why = printable(error)
+        raise NotJsonError(f"The {what} is not JSON: {why}.", why) from None
     # Without that many brackets there is no such depth, and most bundles have a dozen.
     if raw.count(b"{") + raw.count(b"[") > MAX_DEPTH and _deeper_than(value, MAX_DEPTH):
         raise UntrustedInputError(f"The {what} nests deeper than {MAX_DEPTH} levels.")

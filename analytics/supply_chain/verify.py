@@ -211,8 +211,17 @@ def _known(
         runs=frozenset((repository, run_id) for repository, run_id in runs),
         runs_since=_runs_since(settings),
         sboms=sboms.of_digest,
+        unfit_sboms={
+            digest: sboms.documents[sha256]
+            for digest, sha256 in sboms.any_of_digest.items()
+            if digest not in sboms.of_digest
+        },
         now=now,
         has_policy=policies.path is not None,
+        has_source=bool(
+            settings.supply_chain.bundles
+            or con.execute("SELECT 1 FROM collection WHERE entity = 'attestations' LIMIT 1").fetchall()
+        ),
         process=process_outcomes(con, settings.bots) if policies.require(*PROCESS_CONTROLS) else {},
     )
 

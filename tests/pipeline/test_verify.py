@@ -6,6 +6,7 @@ import base64
 import json
 import re
 import socket
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import pytest
 from click.testing import CliRunner
 
 from analytics.supply_chain import keeping
+from analytics.supply_chain.policy import NOT_ASKED
 from quarterdeck.cli import main
 from tests.pipeline.conftest import World, digest_of, sha_of
 from tests.pipeline.shipping import POLICIES, Shipping
@@ -389,18 +391,55 @@ def test_the_stage_needs_no_network_and_no_home(
     assert not (tmp_path / "home").exists()
 
 
-def test_with_nothing_configured_it_says_what_is_missing_and_harms_nothing(tmp_path: Path) -> None:
+@pytest.fixture
+def bare(tmp_path: Path) -> World:
+    """A deployment, and nothing configured of attestations, SBOMs or policies."""
     world = World(tmp_path / "world")
     world.history(("c0", 1))
     world.deploy("d1", "c0", 2)
     world.write()
     world.command("pull")
     world.command("build")
-    said = world.command("verify")
-    assert "0 judged, 0 known" in said
-    (one,) = json.loads(world.command("findings", "--format", "json"))
-    assert (one["verdict"], one["join"], one["digest"]) == ("NO_ATTESTATION", "commit", None)
-    assert world.command("measure").splitlines()[0].startswith("values:")
+    return world
+
+
+def test_where_nobody_asked_for_attestations_none_is_missing(bare: World) -> None:
+    assert "0 judged, 0 known" in bare.command("verify")
+    assert json.loads(bare.command("findings", "--format", "json")) == []
+    with duckdb.connect() as con:
+        lake = bare.path / "data" / "lake"
+        rows = con.execute(
+            f"SELECT verdict, join_kind, reason FROM '{lake}/deployment_provenance/*/*.parquet'"
+        ).fetchall()
+        checks = con.execute(
+            f"SELECT DISTINCT outcome FROM '{lake}/provenance_checks/*/*.parquet' WHERE name = 'attestation'"
+        ).fetchall()
+    assert rows == [("NO_ATTESTATION", "commit", NOT_ASKED)]
+    assert checks == [("not_applicable",)]
+    assert bare.command("measure").splitlines()[0].startswith("values:")
+
+
+@pytest.mark.parametrize(
+    ("settings", "feed"),
+    [({"policies": "policies.yaml"}, ()), ({"bundles": ["bundles/*"]}, ()), ({}, ("attestations",))],
+    ids=["policy", "folder", "source"],
+)
+def test_where_anybody_asked_a_lack_of_attestations_is_a_finding(
+    bare: World, settings: dict[str, Any], feed: Sequence[str]
+) -> None:
+    (bare.path / "policies.yaml").write_text("version: 1\n", encoding="utf-8")
+    bare.set(supply_chain=settings)
+    bare.collected(*feed)
+    bare.write()
+    for stage in ("pull", "build", "verify"):
+        bare.command(stage)
+    (one,) = json.loads(bare.command("findings", "--format", "json"))
+    assert (one["rule"], one["verdict"], one["join"], one["digest"]) == (
+        "attestation",
+        "NO_ATTESTATION",
+        "commit",
+        None,
+    )
     assert datetime.fromisoformat(one["last_seen"]) == datetime.fromisoformat("2026-04-10T00:00:00Z")
 
 

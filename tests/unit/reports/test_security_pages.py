@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from analytics.settings import Settings
+from analytics.supply_chain.policy import NOT_ASKED
 from reports.contents import Contents, read_contents
 from reports.findings_data import findings_script
 from reports.pack import PackResult, make_pack
@@ -108,6 +109,25 @@ def test_without_anything_judged_the_pages_say_that_nothing_is_known(tmp_path: P
     made = make_pack(settings, QUARTER)
     assert "Nothing is known, which is not the same as nothing being wrong" in plain(made.path / "security.html")
     assert "No finding is known" in plain(made.path / "findings.html")
+
+
+def test_where_nobody_asked_for_attestations_the_pages_say_so_and_accuse_nobody(tmp_path: Path) -> None:
+    settings = settings_of(tmp_path)
+    world = small_world()
+    for table in ("findings", "provenance_checks", "deployment_controls"):
+        world.rows.pop(table)
+    for row in world.rows["deployment_provenance"]:
+        row |= {"verdict": "NO_ATTESTATION", "reason": NOT_ASKED, "signed": False, "provenance": False}
+    publish(settings, world)
+    made = make_pack(settings, QUARTER)
+    text = plain(made.path / "security.html")
+    assert "No source of attestations is configured" in text
+    assert "No policy is configured" in text
+    assert "nothing is known of who built what was deployed" in text
+    assert "2 distinct digests were deployed to production" in text
+    for accusation in ("Verified signature", "why a deployment is not verified", "no attestation", "0 of 2"):
+        assert accusation not in text
+    assert "critical or high finding" not in plain(made.path / "index.html")
 
 
 def test_ten_thousand_findings_come_in_pages_that_lead_from_one_to_the_next(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from analytics.settings import load_settings
 from tests.unit.supply_chain.gathering_world import World
-from tests.unit.supply_chain.sboms.sbom_world import cyclonedx, library
+from tests.unit.supply_chain.sboms.sbom_world import cyclonedx, library, package, spdx
 
 ONE, TWO = "sha256:" + "11" * 32, "sha256:" + "22" * 32
 PURL = "pkg:npm/left-pad@1.3.0"
@@ -107,6 +107,27 @@ def test_a_denied_licence_and_one_to_be_looked_at_are_two_rules(world: World) ->
         "bad@1.3.0": ("license_denied", "AGPL-3.0-only"),
         "odd@1.3.0": ("license_review", "Ask us"),
     }
+
+
+def test_the_licence_of_what_was_shipped_itself_is_not_judged_in_either_format(world: World) -> None:
+    denied = {"licenseConcluded": "AGPL-3.0-only", "licenseDeclared": "AGPL-3.0-only", "copyrightText": "NONE"}
+    shop = package(SPDXID="SPDXRef-shop", name="shop", **denied)
+    described = {
+        "spdxElementId": "SPDXRef-DOCUMENT",
+        "relatedSpdxElement": shop["SPDXID"],
+        "relationshipType": "DESCRIBES",
+    }
+    created = {"created": BEFORE, "creators": ["Tool: syft-1.4.1"]}
+    text = spdx(packages=[package(**denied), shop], relationships=[described], creationInfo=created)
+    world.hand_in(document=json.loads(text), digest=ONE)
+    subject = library(name="shop", licenses=[{"expression": "AGPL-3.0-only"}])
+    bad = library(licenses=[{"expression": "AGPL-3.0-only"}])
+    world.hand_in(document=document(bad, metadata={"component": subject}), digest=TWO)
+    for digest in (ONE, TWO):
+        found = [(one.rule, one.component) for one in world.findings(digest)]
+        assert found == [("license_denied", "left-pad@1.3.0")]
+    # It stays among the facts.
+    assert ("shop",) in world.rows("sbom_components", "name")
 
 
 def test_an_sbom_of_another_artifact_is_told(world: World) -> None:

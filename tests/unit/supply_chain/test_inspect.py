@@ -270,3 +270,13 @@ def test_a_file_that_cannot_be_read_is_an_error_and_the_others_are_judged(
     assert result.exit_code == 1
     assert [one["path"] for one in json.loads(result.stdout)] == [str(good)]
     assert result.stderr.startswith(f"error: {bad}: The file cannot be read: Input/output error.")
+
+
+@pytest.mark.parametrize("text", ["a: 1\nb: [2]\n", "# Title\n\nWords.\n", '{"cut": '], ids=["yaml", "markdown", "cut"])
+def test_a_file_that_is_neither_is_told_what_was_expected(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "notes"
+    path.write_text(text, encoding="utf-8")
+    (one,) = inspected(path)
+    assert (one["kind"], one["verdict"]) == ("bundle", "UNSUPPORTED_NOT_A_BUNDLE")
+    assert one["reason"].startswith("It is neither a Sigstore bundle nor an SBOM: not JSON (")
+    assert one["reason"].endswith(").")

@@ -90,6 +90,18 @@ def test_open_ones_come_first_and_the_gravest_first(workspace: Path) -> None:
     assert "\x1b" not in table
 
 
+def test_a_long_reason_is_cut_in_the_table_alone(workspace: Path) -> None:
+    long = "It does not hold, " * 30
+    write(workspace, "verification", {"key": "cut_off", "value": "x"})
+    write(workspace, "findings", finding(1, "2026-05-01T10:00:00", reason=long))
+    (line,) = [line for line in findings().stdout.splitlines() if "F-1" in line]
+    assert line.index("F-1") < 200
+    assert "…" in line
+    (one,) = json.loads(findings("--format", "json").stdout)
+    assert one["reason"] == long
+    assert long.strip() in findings("--format", "sarif").stdout
+
+
 def test_each_finding_has_the_fields_of_the_contract(workspace: Path) -> None:
     write(workspace, "verification", {"key": "cut_off", "value": "x"})
     write(workspace, "findings", finding(1, "2026-05-01T10:00:00", digest="sha256:" + "5a" * 32))
