@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 
 import click
 
-from analytics.errors import QuarterdeckError, SettingsError, SourceError, UsageError
+from analytics.errors import LakeError, QuarterdeckError, SettingsError, SourceError, UsageError
 from analytics.faults import in_words
 from analytics.periods import Quarter
 from analytics.settings import Settings, load_settings
@@ -576,17 +576,27 @@ def inspect(
 @everywhere
 @pass_invocation
 def coverage(invocation: Invocation, form: str) -> None:
-    """Print what was collected and refused."""
+    """Print what was collected and refused.
+
+    And what no catalog entry claims, as the last `quarterdeck measure` found it.
+    """
     from analytics.landing.coverage import collection, completeness, quarantined, windows
+    from analytics.metrics.quality import undeclared
     from reports.listings import coverage_json, coverage_text
     from reports.tables import as_json
 
     settings = invocation.settings()
     landed = collection(settings), windows(settings), quarantined(settings), completeness(settings)
+    try:
+        unmapped = undeclared(settings)
+    except LakeError as error:
+        # What is landed can be told all the same.
+        unmapped = []
+        complain(f"error: what nobody declared is not known: {error}")
     if form == "json":
-        click.echo(as_json(coverage_json(*landed)))
+        click.echo(as_json(coverage_json(*landed, unmapped)))
     else:
-        click.echo(coverage_text(*landed, width=terminal_width()))
+        click.echo(coverage_text(*landed, unmapped, width=terminal_width()))
 
 
 @main.command()

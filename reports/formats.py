@@ -32,6 +32,7 @@ WITHIN_INTERVAL = "within the interval"
 REASONS = {
     "not_yet_live": "not live yet",
     "not_collected": "not collected",
+    "before_since": "before the service was live",
     "no_deployments": "no deployments",
     "no_incident_source": "no incident source",
     "seed_only": "only a first deployment, which owns no change",

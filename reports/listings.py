@@ -26,6 +26,8 @@ Row = Mapping[str, Any]
 
 # Columns of an explanation that hold a duration.
 SECONDS_OF = {"hours": 3600, "minutes": 60}
+# Things that no catalog entry claims; the first ones are where to begin.
+MOST_UNMAPPED = 20
 
 
 def readable(value: float | None, unit: str, pace: formats.Pace | None = None) -> str:
@@ -154,10 +156,14 @@ def explanation_text(explanation: Explanation, limit: int = 50, width: int | Non
         f"{value} ({', '.join(_made_of(explanation))})",
         printable(f"{explanation.meaning} ({explanation.definition})"),
         "",
-        f"rows that count: {formats.number(counted)}; left out: {formats.number(len(explanation.rows) - counted)}",
+        f"rows that count: {formats.number(counted)}; left out: {formats.number(len(explanation.rows) - counted)}; "
+        "times are UTC",
     ]
     for excluded, rows in sorted(groups.items()):
-        title = f"left out, {formats.reason_words(excluded)} ({excluded})" if excluded else "counted"
+        words = formats.reason_words(excluded)
+        # A code that reads like its words is said once.
+        said = excluded if words == excluded.replace("_", " ") else f"{words} ({excluded})"
+        title = f"left out, {said}" if excluded else "counted"
         out += ["", printable(f"{title}: {len(rows)}")]
         if rows:
             out.append(_rows_table(rows, explanation.columns, limit, width))
@@ -207,13 +213,22 @@ def coverage_json(
     windows: Iterable[Window],
     refused: Iterable[Quarantined],
     shares: Iterable[Completeness] = (),
+    unmapped: Iterable[Row] = (),
 ) -> dict[str, Any]:
-    """What was collected per source and entity, what each request brought, and every refused record."""
+    """What was collected per source and entity, what each request brought, and every refused record.
+
+    `incomplete` names the requests that did not bring everything, `unmapped` what no catalog entry claims.
+    """
+    requests = [asdict(row) for row in windows]
     return {
         "collected": [asdict(row) for row in collected],
-        "windows": [asdict(row) for row in windows],
+        "windows": requests,
         "quarantine": [asdict(row) for row in refused],
         "completeness": [asdict(row) for row in shares],
+        "incomplete": [
+            {name: row[name] for name in ("source", "entity", "request_key")} for row in requests if not row["complete"]
+        ],
+        "unmapped": [dict(row) for row in unmapped],
     }
 
 
@@ -222,12 +237,14 @@ def coverage_text(
     windows: Sequence[Window],
     refused: Sequence[Quarantined],
     shares: Sequence[Completeness] = (),
+    unmapped: Sequence[Row] = (),
     width: int | None = None,
     limit: int = 100,
 ) -> str:
-    """Coverage for people: each entity, the requests that are incomplete, and refused records by reason.
+    """Coverage for people: each entity, the requests that are incomplete, what nobody declared, and refused records.
 
-    At most `limit` refused records are listed; all are counted.
+    Records that are kept stand apart from those that are refused. At most `limit` of each are listed, and
+    MOST_UNMAPPED of what nobody declared; all are counted.
     """
     if not collected:
         return "Nothing is collected yet. Run `quarterdeck pull`."
@@ -263,18 +280,35 @@ def coverage_text(
         out.append("Not complete:")
         out += [printable(f"  {window.source}/{window.request_key} ({window.entity})") for window in incomplete]
         out.append("")
-    if not refused:
-        return "\n".join([*out, "No record was refused."])
-    counts = Counter(row.reason for row in refused)
-    said = ", ".join(f"{reason} {count}" for reason, count in sorted(counts.items()))
-    out.append(printable(f"Refused records: {len(refused)} ({said})"))
-    found = (
-        (f"{row.source}/{row.origin}:{row.line}", row.reason, row.json_path, row.detail) for row in refused[:limit]
-    )
-    out.append(text_table(found, ("where", "reason", "field", "detail"), width=width))
-    if len(refused) > limit:
-        out.append(f"… and {formats.number(len(refused) - limit)} more (--format json lists all)")
+    if unmapped:
+        out.append(f"Not in the catalog: {formats.number(len(unmapped))}")
+        named = (
+            (row["kind"], row["name"], formats.number(row["rows"]), row["detail"]) for row in unmapped[:MOST_UNMAPPED]
+        )
+        out.append(text_table(named, ("kind", "name", ">rows", "from"), width=width))
+        out += [*_more(len(unmapped) - MOST_UNMAPPED), ""]
+    kept = [row for row in refused if row.kept]
+    if kept:
+        out += [*_records("Kept, but not counted as they are", kept, limit, width), ""]
+    bad = [row for row in refused if not row.kept]
+    out += _records("Refused records", bad, limit, width) if bad else ["No record was refused."]
     return "\n".join(out)
+
+
+def _records(title: str, rows: Sequence[Quarantined], limit: int, width: int | None) -> list[str]:
+    counts = Counter(row.reason for row in rows)
+    said = ", ".join(f"{reason} {count}" for reason, count in sorted(counts.items()))
+    found = (
+        # A whole file has no line.
+        (f"{row.source}/{row.origin}" + (f":{row.line}" if row.line else ""), row.reason, row.json_path, row.detail)
+        for row in rows[:limit]
+    )
+    table = text_table(found, ("where", "reason", "field", "detail"), width=width)
+    return [printable(f"{title}: {len(rows)} ({said})"), table, *_more(len(rows) - limit)]
+
+
+def _more(rest: int) -> list[str]:
+    return [f"… and {formats.number(rest)} more (--format json lists all)"] if rest > 0 else []
 
 
 def _share(landed: int, expected: int) -> str:

@@ -186,7 +186,7 @@ def _describe(
     for share in completeness(settings, con):
         parts.add("completeness", _fields(share))
     for refused in quarantined(settings, con):
-        parts.add("quarantine", _fields(refused))
+        parts.add("quarantine", {name: value for name, value in _fields(refused).items() if name != "kept"})
     for source, repository_id, repository in _repository_ids(con):
         parts.add("repository_ids", {"source": source, "repository_id": repository_id, "repository": repository})
     for one in input_rows(con, settings, catalog):

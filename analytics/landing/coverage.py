@@ -17,7 +17,7 @@ import duckdb
 from analytics.landing.winners import create_winners, open_landing
 from analytics.periods import Quarter
 from analytics.settings import Settings
-from analytics.sources.entities import ENTITIES
+from analytics.sources.entities import DEPLOYMENT_STATES, ENTITIES
 
 # More rows of one reason tell nobody anything new, and a feed may be bad from its first line to its last.
 LISTED = 10_000
@@ -38,7 +38,10 @@ class Collected:
 
 @dataclass(frozen=True)
 class Quarantined:
-    """A record, or a whole file (line 0), that does not count, and why."""
+    """A record, or a whole file (line 0), that does not count as it is, and why.
+
+    One that is `kept` has landed: it is after the cut-off, or says something unknown.
+    """
 
     source: str
     entity: str
@@ -49,6 +52,7 @@ class Quarantined:
     detail: str | None
     sha256: str | None
     excerpt: str | None
+    kept: bool = False
 
 
 @dataclass(frozen=True)
@@ -116,9 +120,10 @@ def windows(settings: Settings) -> list[Window]:
 
 
 def quarantined(settings: Settings, con: duckdb.DuckDBPyConnection | None = None) -> list[Quarantined]:
-    """What does not count: refused records of each file's newest generation, and landed ones after the cut-off.
+    """What does not count: refused records of each file's newest generation, and landed ones that are `kept`.
 
-    Records of reason `after_cut_off` count once `now` has passed them. At most 10,000 rows per source, entity and
+    Records of reason `after_cut_off` count once `now` has passed them; deployments of reason `unknown_enum` have a
+    status that nobody knows and count as unknown. At most 10,000 rows per source, entity and
     reason are listed, in the order of source, entity, file and line; `collection` counts all refused ones.
     """
     now = settings.now().astimezone(UTC)
@@ -134,6 +139,7 @@ def quarantined(settings: Settings, con: duckdb.DuckDBPyConnection | None = None
             listed += [Quarantined(**row) for row in _fetch(found)]
         for entity in ENTITIES:
             listed += _after_cut_off(con, entity, now)
+        listed += _unknown_states(con)
     return sorted(listed, key=lambda row: (row.source, row.entity, row.origin, row.line, row.reason))
 
 
@@ -195,13 +201,40 @@ def _after_cut_off(con: duckdb.DuckDBPyConnection, entity: str, now: datetime) -
             f"""
             SELECT source, $entity AS entity, origin, line, 'after_cut_off' AS reason, $path AS json_path,
                    'happened at ' || strftime(occurred_at, '%Y-%m-%dT%H:%M:%SZ') || ', after the cut-off' AS detail,
-                   sha256(payload) AS sha256, left(payload, 512) AS excerpt
+                   sha256(payload) AS sha256, left(payload, 512) AS excerpt, true AS kept
             FROM {winners} WHERE source = $source AND occurred_at > $cut_off ORDER BY origin, line LIMIT {LISTED}
             """,
             {"entity": entity, "path": f"$.{ENTITIES[entity].occurred_at}", "source": source, "cut_off": cut_off},
         )
         rows += [Quarantined(**row) for row in _fetch(found)]
     return rows
+
+
+def _unknown_states(con: duckdb.DuckDBPyConnection) -> list[Quarantined]:
+    """Deployments with a status, or a state in their history, that is none of the known ones."""
+    states = {"states": sorted(DEPLOYMENT_STATES)}
+    said = (
+        "coalesce(list_filter([json_extract_string(payload, '$.status')] || "
+        "coalesce(json_extract_string(payload, '$.statuses[*].state'), []), "
+        "lambda state: state IS NOT NULL AND NOT list_contains($states, lower(state))), [])"
+    )
+    known = con.execute(f"SELECT 1 FROM landed_items WHERE entity = 'deployments' AND len({said}) > 0 LIMIT 1", states)
+    if not known.fetchall():
+        return []
+    winners = create_winners(con, "deployments")
+    found = con.execute(
+        f"""
+        SELECT source, 'deployments' AS entity, origin, line, 'unknown_enum' AS reason,
+               CASE WHEN json_extract_string(payload, '$.status') = said[1] THEN '$.status'
+                    ELSE '$.statuses' END AS json_path,
+               'kept, but ''' || left(said[1], 100) || ''' is no status that is known' AS detail,
+               sha256(payload) AS sha256, left(payload, 512) AS excerpt, true AS kept
+        FROM (SELECT *, {said} AS said FROM {winners}) WHERE len(said) > 0
+        QUALIFY row_number() OVER (PARTITION BY source ORDER BY origin, line) <= {LISTED}
+        """,
+        states,
+    )
+    return [Quarantined(**row) for row in _fetch(found)]
 
 
 def _create_views(con: duckdb.DuckDBPyConnection) -> None:

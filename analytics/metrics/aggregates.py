@@ -62,13 +62,13 @@ class Aggregation:
             return {first.name: self._counts(first)}
         return {first.name: self._sums(first)}
 
-    def excluded(self, metric: Metric) -> dict[Key, Counter[str]]:
-        """Left-out rows by scope, name, quarter, series and reason."""
-        counts: dict[Key, Counter[str]] = defaultdict(Counter)
+    def rows(self, metric: Metric) -> dict[Key, Counter[str | None]]:
+        """Rows by scope, name, quarter, series and the reason why they are left out, None for those that count."""
+        counts: dict[Key, Counter[str | None]] = defaultdict(Counter)
         for scope, name, quarter, series, reason, count in self.con.execute(
             "SELECT m.scope, m.name, o.quarter, o.series, o.excluded, sum(o.rows)::BIGINT FROM "
             "(SELECT subject, c.quarter, series, excluded, count(*) AS rows FROM observations "
-            "JOIN calendar c USING (day) WHERE excluded IS NOT NULL GROUP BY ALL) o "
+            "JOIN calendar c USING (day) GROUP BY ALL) o "
             "JOIN members m ON m.subject_kind = ? AND m.subject = o.subject GROUP BY ALL",
             [metric.subject],
         ).fetchall():

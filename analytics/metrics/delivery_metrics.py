@@ -30,10 +30,10 @@ DELIVERY: tuple[Metric, ...] = (
         definition=(
             "Successful production deployments of any kind per calendar day of the period. Attempts, retries and "
             "regions of one run are one deployment. Days before a service was live or after the cut-off are not "
-            "counted. Zero is said only when deployments were collected."
+            "counted, nor are deployments on them. Zero is said only when deployments were collected."
         ),
         query="deployment_frequency",
-        tables=_SERVICE_DEPLOYMENTS,
+        tables=("service_deployments", "services"),
         entities=("deployments",),
         empty_reason="no_deployments",
         indicator=1,

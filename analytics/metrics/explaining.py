@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from analytics.errors import LakeError, UsageError
-from analytics.metrics.coverage import create_members
+from analytics.metrics.coverage import OF_NOTHING, create_members
 from analytics.metrics.registry import BY_NAME, MICROSECONDS, TRILLION, Metric
 from analytics.metrics.values import metric_values, open_published
 from analytics.periods import Quarter
@@ -76,6 +76,9 @@ def explain(
     if value is None:
         raise UsageError(f"there is no {scope} '{name}'", fix=_nearest(name, {row["name"] for row in values}))
     columns, rows = _rows(settings, definition, quarter, scope, name, wanted_series)
+    if value["reason"] in OF_NOTHING:
+        for row in rows:
+            row["excluded"] = row["excluded"] or value["reason"]
     return Explanation(
         metric=metric,
         title=definition.title,

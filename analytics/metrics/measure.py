@@ -23,7 +23,7 @@ from analytics.lake.schemas import FACT_TABLES
 from analytics.lake.tables import create_views, lake_relation, scratch, write_table
 from analytics.lake.turns import taking_turns
 from analytics.metrics.aggregates import Aggregation, Key, Measured
-from analytics.metrics.coverage import Covered, Snapshot, covered, create_members, has_begun, read_snapshot
+from analytics.metrics.coverage import OF_NOTHING, Covered, Snapshot, covered, create_members, has_begun, read_snapshot
 from analytics.metrics.readings import NOT_TESTED, TOO_FEW, Family, Samples, families, read_families, weekly_counts
 from analytics.metrics.reasons import Reasons
 from analytics.metrics.registry import METRICS, Metric, observations_sql
@@ -166,7 +166,7 @@ class MeasureContext:
         self.con.execute(
             f"CREATE OR REPLACE TEMP VIEW observations AS SELECT {series}* FROM ({observations_sql(first.query)})"
         )
-        excluded = self.aggregation.excluded(first)
+        seen = self.aggregation.rows(first)
         samples = Samples(self.con, first, self.quarters)
         weekly = weekly_counts(self.con, first) if first.kind in ("per_day", "count") and first.tested else {}
         rows: list[dict[str, Any]] = []
@@ -178,7 +178,7 @@ class MeasureContext:
                 for quarter in map(str, self.quarters):
                     for series_name in metric.series:
                         key = (scope, name, quarter, series_name)
-                        rows.append(self._row(metric, key, members, found.get(key), excluded, weekly))
+                        rows.append(self._row(metric, key, members, found.get(key), seen, weekly))
         return rows
 
     def _row(
@@ -187,15 +187,20 @@ class MeasureContext:
         key: Key,
         members: frozenset[str],
         found: Measured | None,
-        excluded: dict[Key, Counter[str]],
+        seen: dict[Key, Counter[str | None]],
         weekly: dict[Key, list[float]],
     ) -> dict[str, Any]:
         scope, name, quarter, series = key
         days = self.covered[scope, name, quarter]
         result = found or Measured()
-        left_out = excluded.get(key, Counter())
+        rows = seen.get(key, Counter[str | None]())
+        left_out = Counter({why: count for why, count in rows.items() if why is not None})
         reason = self.reasons.of(metric, key, members, result, left_out)
-        if reason is not None:
+        if reason in OF_NOTHING:
+            result = Measured()
+            if rows[None]:
+                left_out[reason] += rows[None]
+        elif reason is not None:
             result.value = result.low = result.high = None
         elif metric.kind == "per_day":
             result.numerator, result.denominator = float(result.n), float(days.days)

@@ -38,9 +38,9 @@ PRACTICE: tuple[Metric, ...] = (
         kind="ratio",
         minimum_n=1,
         definition=(
-            "Successful production deployments that a smoke or synthetic check passed after their finish, divided by "
-            "all of them. A check names the deployment or its run; a job counts when it ran in the deployment's own "
-            "run and the settings' `check_jobs` name it. Which kinds of checks count is `check_kinds`."
+            "Successful production deployments that a smoke or synthetic check passed at or after their finish, "
+            "divided by all of them. A check names the deployment or its run; a job counts when it ran in the "
+            "deployment's own run and the settings' `check_jobs` name it. Which kinds of checks count is `check_kinds`."
         ),
         query="verification_coverage",
         tables=("service_deployments", "deployment_checks"),

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
 
 from analytics.engine import connect
 from analytics.lake.tables import create_views
-from analytics.metrics.values import metric_values
+from analytics.metrics.values import metric_values, open_published
 from analytics.periods import Quarter
 from analytics.settings import Settings
 
@@ -56,6 +58,27 @@ def undeclared_names(settings: Settings) -> list[str]:
         create_views(con, settings, "unmapped")
         rows = con.execute("SELECT kind, name FROM unmapped ORDER BY rows DESC, kind, name").fetchall()
     return [f"{kind} {name}" for kind, name in rows]
+
+
+def undeclared(settings: Settings) -> list[dict[str, Any]]:
+    """The published rows of `unmapped`, most rows first: kind, name, detail, rows, first_at and last_at (UTC).
+
+    Empty before anything is published; raises LakeError for a database that cannot be read.
+    """
+    if not settings.published_path.is_file():
+        return []
+    columns = ("kind", "name", "detail", "rows", "first_at", "last_at")
+    with open_published(settings) as con:
+        found = con.execute(
+            f"SELECT {', '.join(columns)} FROM unmapped ORDER BY rows DESC, kind, name, detail"
+        ).fetchall()
+    return [
+        {
+            column: value.replace(tzinfo=UTC) if isinstance(value, datetime) else value
+            for column, value in zip(columns, row, strict=True)
+        }
+        for row in found
+    ]
 
 
 def _share(settings: Settings, table: str, query: str) -> Share:

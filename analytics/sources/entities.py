@@ -100,6 +100,15 @@ class Revision(msgspec.Struct, frozen=True):
     sha: Sha
 
 
+# What a deployment's status, or a state of its history, may say: contract.md section 4 and what GitHub says.
+DEPLOYMENT_STATES = frozenset(
+    {
+        *("success", "failure", "cancelled", "skipped", "in_progress", "inactive", "unknown"),
+        *("failed", "error", "canceled", "queued", "pending", "waiting"),
+    }
+)
+
+
 class Deployment(Record, frozen=True, kw_only=True):
     deployment_id: Id
     attempt: Attempt | None = None

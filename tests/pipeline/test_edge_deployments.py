@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -293,6 +294,20 @@ def test_only_declared_environments_are_production(world: World) -> None:
     unmapped = {row["name"] for row in world.facts("unmapped", kind="environment")}
     assert any("staging" in name for name in unmapped)
     assert any("Production-like" in name for name in unmapped)
+    told = json.loads(world.command("coverage", "--format", "json"))["unmapped"]
+    assert {row["name"] for row in told if row["kind"] == "environment"} == unmapped
+    assert "Production-like" in world.command("coverage")
+
+
+def test_a_status_that_nobody_knows_is_kept_as_unknown_and_shown(world: World) -> None:
+    world.seed()
+    world.deploy("d1", "c0", 10)
+    world.deploy("d2", "c0", 11, status="sucess")
+    world.measure().deployments(1)
+    [shown] = json.loads(world.command("coverage", "--format", "json"))["quarantine"]
+    assert (shown["origin"], shown["line"], shown["reason"]) == ("deployments.jsonl", 3, "unknown_enum")
+    assert (shown["json_path"], shown["kept"]) == ("$.status", True)
+    assert [row["excluded"] for row in world.explain("deployment_frequency")["rows"]] == [None, "unknown"]
 
 
 def test_a_late_deployment_takes_its_commits_from_the_one_after_it(world: World) -> None:

@@ -97,6 +97,44 @@ def test_a_quarter_cut_by_the_start_of_the_service_is_divided_by_its_covered_day
     world.measure().deployments(1, 30)
 
 
+def test_deployments_before_the_start_of_the_service_are_on_no_covered_day(world: World) -> None:
+    world.service(since="2026-03-22")
+    world.service("older", repository="acme/older")
+    world.commit("c0", 5)
+    world.commit("o0", 5, repository="acme/older")
+    for day in (1, 2, 3, 21, 22):
+        world.deploy(f"d{day}", "c0", f"2026-03-{day:02}T12:00:00Z")
+    world.deploy("o1", "o0", "2026-03-01T12:00:00Z", repository="acme/older")
+    measured = world.measure()
+    measured.deployments(1, 10)
+    for scope, name in (("team", "payments"), ("organization", "Acme")):
+        measured.deployments(2, 90, name, scope=scope)
+    rows = world.explain("deployment_frequency")["rows"]
+    assert [row["excluded"] for row in rows] == [None, *["before_since"] * 4]
+    [kept] = world.facts("metric_values", metric="deployment_frequency", name="checkout", quarter="2026-Q1")
+    assert json.loads(kept["excluded"]) == {"before_since": 4}
+
+
+def test_what_is_not_live_yet_has_no_answers_either(world: World) -> None:
+    world.service(since="2026-03-02")
+    world.collected("survey_responses")
+    for person in ("a", "b"):
+        world.add(
+            "survey_responses",
+            respondent=person,
+            question="q",
+            team="payments",
+            score=4,
+            max_score=5,
+            answered_at="2025-11-05T12:00:00Z",
+        )
+    measured = world.measure("2025-Q4")
+    for metric in ("satisfaction_score", "satisfaction_response_count"):
+        measured.undefined(metric, "not_yet_live", n=0, numerator=None, denominator=None)
+    rows = world.explain("satisfaction_response_count", quarter="2025-Q4")["rows"]
+    assert [row["excluded"] for row in rows] == ["not_yet_live"] * 2
+
+
 def test_a_quarter_before_the_start_of_the_service_is_not_yet_live(world: World) -> None:
     world.service(since="2026-03-02")
     world.commit("c0", 5)

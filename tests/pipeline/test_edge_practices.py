@@ -314,6 +314,10 @@ def bare(new_world: Callable[[], World]) -> Metrics:
 )
 def test_a_missing_source_is_named(metric: str, reason: str, missing: str | None, bare: Metrics) -> None:
     bare.undefined(metric, reason, missing=missing)
+    if reason == "not_collected":
+        # The rows that are there, such as deployments that no attestation speaks of, count nowhere.
+        row = bare.of(metric)
+        assert (row.n, row.numerator or 0, row.denominator or 0) == (0, 0, 0)
 
 
 def test_a_source_that_would_add_to_a_value_is_named_beside_it(bare: Metrics) -> None:

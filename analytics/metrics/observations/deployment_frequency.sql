@@ -1,16 +1,19 @@
--- One row per successful production deployment of any kind. Source: metrics.md section 2, deployment frequency.
-SELECT service AS subject,
-       day,
-       CASE WHEN outcome = 'success' THEN NULL ELSE outcome END AS excluded,
+-- One row per successful production deployment of any kind; before the service's first covered day there is no day to
+-- divide by. Source: metrics.md section 2, deployment frequency, and section 8, collected.
+SELECT deployed.service AS subject,
+       deployed.day,
+       CASE WHEN deployed.outcome <> 'success' THEN deployed.outcome
+            WHEN deployed.day < services.since THEN 'before_since' END AS excluded,
        1 AS numerator,
-       deployment_key,
-       kind,
-       repository,
-       sha,
-       environment,
-       created_at,
-       started_at,
-       finished_at,
-       finish_unknown,
-       warning
-FROM service_deployments
+       deployed.deployment_key,
+       deployed.kind,
+       deployed.repository,
+       deployed.sha,
+       deployed.environment,
+       deployed.created_at,
+       deployed.started_at,
+       deployed.finished_at,
+       deployed.finish_unknown,
+       deployed.warning
+FROM service_deployments AS deployed
+LEFT JOIN services ON services.service = deployed.service

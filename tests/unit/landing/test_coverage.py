@@ -145,6 +145,27 @@ def test_a_later_cut_off_takes_them_in(tmp_path: Path) -> None:
     assert later.quarantine() == []
 
 
+def test_a_status_that_nobody_knows_is_shown_and_kept(workspace: Workspace) -> None:
+    at = "2026-02-01T00:00:00Z"
+    records = [
+        deployment(1, status="sucess"),
+        deployment(2, status="IN_PROGRESS"),
+        deployment(3, statuses=[{"state": "queued", "at": at}, {"state": "it's done", "at": at}]),
+        deployment(4, statuses=[]),
+        deployment(5, status="sucess"),
+        deployment(5, status="success"),
+    ]
+    workspace.drops.write(NAME, jsonl(*records))
+    workspace.pull()
+    shown = [(row.line, row.reason, row.json_path, row.detail, row.kept) for row in workspace.quarantine()]
+    assert shown == [
+        (1, "unknown_enum", "$.status", "kept, but 'sucess' is no status that is known", True),
+        (3, "unknown_enum", "$.statuses", "kept, but 'it's done' is no status that is known", True),
+    ]
+    assert len(workspace.items()) == 6
+    assert workspace.collection()["deployments"].quarantined == 0
+
+
 def test_only_so_many_of_one_reason_are_listed_and_all_are_counted(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:

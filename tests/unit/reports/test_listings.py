@@ -2,13 +2,16 @@ from __future__ import annotations
 
 import csv
 import io
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from analytics.landing.coverage import Window
 from analytics.metrics.explaining import Explanation
 from reports.listings import (
+    coverage_json,
     coverage_text,
     explanation_json,
     explanation_text,
@@ -141,11 +144,17 @@ def test_csv_has_the_public_keys_in_their_order() -> None:
 def test_an_explanation_lists_what_counts_and_then_what_was_left_out_with_its_reason() -> None:
     text = explanation_text(explanation(ROWS)).replace("\u00a0", " ")
     assert "8 h 30 min (n = 2)" in text
-    assert "rows that count: 2; left out: 1" in text
-    counted, left_out = text.split("left out, merge commit (merge_commit): 1")
+    assert "rows that count: 2; left out: 1; times are UTC" in text
+    counted, left_out = text.split("left out, merge_commit: 1")
     assert "aaaaaaaaaaaa" in counted
     assert "cccccccccccc" not in counted
     assert "cccccccccccc" in left_out
+
+
+def test_a_reason_in_other_words_is_shown_with_its_code() -> None:
+    assert "left out, not verified yet (not_verified): 1" in explanation_text(
+        explanation([{**ROWS[0], "excluded": "not_verified"}])
+    )
 
 
 def test_an_undefined_explanation_says_why() -> None:
@@ -175,7 +184,7 @@ def collected(**fields: Any) -> Any:
 
 def refused(**fields: Any) -> Any:
     known = {"source": "drops", "entity": "incidents", "origin": "incidents.jsonl", "line": 3, "reason": "missing_time"}
-    return SimpleNamespace(**{**known, "json_path": "$.opened_at", "detail": "it is missing", **fields})
+    return SimpleNamespace(**{**known, "json_path": "$.opened_at", "detail": "it is missing", "kept": False, **fields})
 
 
 def test_coverage_lists_an_entity_that_was_collected_and_is_empty() -> None:
@@ -192,6 +201,43 @@ def test_coverage_names_file_line_and_reason_of_a_refused_record() -> None:
 
 def test_coverage_says_how_many_refused_records_it_does_not_list() -> None:
     assert "and 2 more" in coverage_text([collected()], [], [refused() for _ in range(5)], limit=3)
+
+
+def test_coverage_shows_what_is_kept_apart_from_what_was_refused() -> None:
+    kept = [refused(line=line, reason="after_cut_off", kept=True) for line in (7, 8)]
+    apart, bad = coverage_text([collected(quarantined=1)], [], [refused(), *kept]).split("Refused records: 1 ")
+    assert "Kept, but not counted as they are: 2 (after_cut_off 2)" in apart
+    assert "drops/incidents.jsonl:7" in apart
+    assert "drops/incidents.jsonl:3" in bad
+    assert "after_cut_off" not in bad
+
+
+def test_coverage_names_a_refused_file_without_a_line() -> None:
+    text = coverage_text([collected()], [], [refused(line=0, reason="unknown_entity")])
+    assert "drops/incidents.jsonl  unknown_entity" in text
+
+
+def unmapped(name: str, rows: int) -> dict[str, Any]:
+    return {"kind": "environment", "name": name, "detail": "deployments of acme/shop", "rows": rows}
+
+
+def test_coverage_lists_what_no_catalog_entry_claims_and_says_how_much_more_there_is() -> None:
+    text = coverage_text([collected()], [], [], unmapped=[unmapped(f"stage-{n}", 99 - n) for n in range(25)])
+    assert "Not in the catalog: 25" in text
+    assert "environment  stage-0     99  deployments of acme/shop" in text
+    assert "stage-19 " in text
+    assert "stage-20 " not in text
+    assert "and 5 more" in text
+    assert "Not in the catalog" not in coverage_text([collected()], [], [])
+
+
+def test_coverage_for_programs_names_what_is_incomplete_and_what_nobody_declared() -> None:
+    window = Window("drops", "incidents", "b.jsonl", 1, 1, 0, 0, None, None, None, complete=False)
+    document = coverage_json(
+        [], [window, replace(window, request_key="a.jsonl", complete=True)], [], [], [unmapped("x", 1)]
+    )
+    assert document["incomplete"] == [{"source": "drops", "entity": "incidents", "request_key": "b.jsonl"}]
+    assert document["unmapped"] == [unmapped("x", 1)]
 
 
 def test_coverage_of_nothing_says_what_to_do() -> None:
