@@ -2,8 +2,8 @@
 
 Bundles are verified by the library alone and judged by the stage's own code in turns, some at a time, in one process,
 so that a ratio compares times of the same minutes of the same machine. Then the stage runs as a whole, each run in a
-process of its own, so that its peak memory is its own. All of it is one thread's work: limits are held against CPU
-seconds, which are wall seconds on a machine that does nothing else.
+process of its own, so that its peak memory is its own. Judging on all cores is held against the clock; what is one
+thread's work is held against CPU seconds, which are wall seconds on a machine that does nothing else.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import platform
 import shutil
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -24,7 +25,7 @@ from typing import Any
 
 from analytics.sample.signing import GITHUB_ISSUER
 from benchmarks.shipped import bundles, sbom, trust_root, write_organisation
-from benchmarks.stages import Measurement, run_in_process
+from benchmarks.stages import Measurement, cpu_seconds, run_in_process
 
 MOST_TIMES_AS_LONG = 1.3
 MOST_SHARE_OF_SECOND_RUN = 0.02
@@ -40,12 +41,12 @@ class Spent:
     seconds: float = 0.0
     cpu_seconds: float = 0.0
 
-    def add(self, work: Callable[[], None]) -> None:
+    def add(self, work: Callable[[], object]) -> None:
         """Time a piece of work."""
-        began, cpu_began = time.perf_counter(), time.process_time()
+        began, cpu_began = time.perf_counter(), cpu_seconds()
         work()
         self.seconds += time.perf_counter() - began
-        self.cpu_seconds += time.process_time() - cpu_began
+        self.cpu_seconds += cpu_seconds() - cpu_began
 
 
 def main() -> int:
@@ -79,6 +80,7 @@ def _bundles(count: int, seed: int) -> tuple[bool, str]:
     from sigstore_models.trustroot.v1 import TrustedRoot as TrustedRootModel
 
     from analytics.supply_chain.judging import judged_rows, roots_sha256
+    from analytics.supply_chain.side_by_side import Input, judge_inputs
     from analytics.supply_chain.trusted_roots import read_trusted_roots
 
     root = trust_root(seed)
@@ -110,15 +112,33 @@ def _bundles(count: int, seed: int) -> tuple[bool, str]:
         turns = [(bare, by_library), (ours, by_stage)]
         for spent, work in turns if number % 2 else reversed(turns):
             spent.add(lambda work=work, chunk=chunk: work(chunk))  # type: ignore[misc]
-    print(f"\n{count:,} bundles in turns of {_AT_ONCE}: {sum(map(len, signed)) / count / 1e3:.0f} KB each")
+    # As the stage does it: in as many processes as there are cores, their start included; before and after the library.
+    _say("verifying them on all cores")
+    inputs: list[Input] = [(hashlib.sha256(raw).hexdigest(), raw) for raw in signed]
+    whole, alone = Spent(), Spent()
+    for number in range(2):
+        half = inputs[number * count // 2 : (number + 1) * count // 2]
+        sides: list[tuple[Spent, Callable[[], object]]] = [
+            (alone, lambda number=number: by_library(signed[number * count // 2 : (number + 1) * count // 2])),
+            (whole, lambda half=half: deque(judge_inputs(half, roots, roots_hash, len(half)), maxlen=0)),
+        ]
+        for spent, run in sides if number else reversed(sides):
+            spent.add(run)
+    each = sum(map(len, signed)) / count / 1e3
+    print(f"\n{count:,} bundles of {each:.0f} KB; first in turns of {_AT_ONCE}, then in halves")
     print(f"{'':<28} {'seconds':>9} {'CPU s':>9} {'ms each':>9}")
-    for name, spent in (("bare sigstore-python", bare), ("judged by the stage", ours)):
+    for name, spent in (
+        ("bare sigstore-python", bare),
+        ("judged in one process", ours),
+        ("bare sigstore-python", alone),
+        ("judged by the stage", whole),
+    ):
         print(f"{name:<28} {spent.seconds:>9.1f} {spent.cpu_seconds:>9.1f} {spent.seconds / count * 1e3:>9.2f}")
-    ratio, cpu_ratio = ours.seconds / bare.seconds, ours.cpu_seconds / bare.cpu_seconds
+    ratio, cpu_ratio = whole.seconds / alone.seconds, ours.cpu_seconds / bare.cpu_seconds
     return (
-        cpu_ratio <= MOST_TIMES_AS_LONG,
-        f"judging {count:,} bundles took {cpu_ratio:.2f} times the CPU time of bare sigstore-python calls "
-        f"(wall {ratio:.2f} times); at most {MOST_TIMES_AS_LONG}",
+        ratio <= MOST_TIMES_AS_LONG,
+        f"judging {count:,} bundles took {ratio:.2f} times as long as bare sigstore-python calls "
+        f"(in one process {cpu_ratio:.2f} times their CPU time); at most {MOST_TIMES_AS_LONG}",
     )
 
 

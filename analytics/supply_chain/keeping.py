@@ -18,8 +18,9 @@ from analytics.lake.parts import TableParts
 from analytics.lake.tables import create_views, write_table
 from analytics.settings import Settings
 from analytics.supply_chain.gathering import Place, files_of, landed_bundle_bytes, landed_bundles, read_file
-from analytics.supply_chain.judging import attested_sboms, judged_rows, roots_sha256, unread_row
+from analytics.supply_chain.judging import attested_sboms, roots_sha256
 from analytics.supply_chain.sbom_reading import SbomReader
+from analytics.supply_chain.side_by_side import judge_inputs
 from analytics.supply_chain.trusted_roots import TrustedRoot
 
 _EVERY = 500
@@ -119,19 +120,16 @@ def _judge(
 ) -> None:
     stage = "verify" if reader else "build"
     roots_hash = roots_sha256(roots)
-    for number, (sha256, raw) in enumerate(_bytes(con, new, files)):
+    judged = judge_inputs(_bytes(con, new, files), roots, roots_hash, len(new))
+    for number, (was_read, rows, documents) in enumerate(judged):
         if number % _EVERY == 0:
             progress.report(stage, "bundles", number, len(new))
-        if isinstance(raw, str):
-            parts.add("attestation_judgements", unread_row(sha256, roots_hash, raw))
-            continue
-        rows, documents = judged_rows(sha256, raw, roots, roots_hash)
         for row in rows:
             parts.add("attestation_judgements", row)
         if reader is not None:
             for sbom_sha256, document in documents:
                 reader.take(sbom_sha256, document, "attested")
-        kept.judged += 1
+        kept.judged += was_read
 
 
 def _write(con: duckdb.DuckDBPyConnection, settings: Settings, parts: TableParts, known: str) -> None:

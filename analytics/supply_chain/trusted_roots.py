@@ -9,7 +9,7 @@ our own verifier.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache, cached_property
@@ -105,8 +105,13 @@ class TrustedRoot:
     _entries: tuple[tuple[_Entry, ...], ...] = field(repr=False, compare=False)
     # Names of the certificates that may have issued a signing certificate.
     _issuers: frozenset[bytes] = field(repr=False, compare=False)
+    _raw: bytes = field(repr=False, compare=False)
     # Built once per set of usable entries; a root has a handful of them in all its years.
     _verifiers: dict[tuple[int, ...] | None, Verifier] = field(default_factory=dict, repr=False, compare=False)
+
+    def __reduce__(self) -> tuple[Callable[[bytes, str], TrustedRoot], tuple[bytes, str]]:
+        """Another process reads the file's bytes again: parsed certificates cannot be handed over."""
+        return _root, (self._raw, self.name)
 
     @property
     def has_log(self) -> bool:
@@ -270,7 +275,7 @@ def _root(raw: bytes, name: str) -> TrustedRoot:
         # Bundles without a log entry go to our own verifier, which knows no promise of a certificate log.
         raise UntrustedInputError("it names a certificate log and no log of signatures, which is not understood.")
     issuers = frozenset(item.subject.public_bytes() for authority in authorities for item in authority.chain)
-    return TrustedRoot(name, hashlib.sha256(raw).hexdigest(), content, authorities, stamping, entries, issuers)
+    return TrustedRoot(name, hashlib.sha256(raw).hexdigest(), content, authorities, stamping, entries, issuers, raw)
 
 
 def _authority(entry: Mapping[str, Any]) -> Authority:
