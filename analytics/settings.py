@@ -20,6 +20,7 @@ from analytics.metric_names import METRIC_NAMES
 from analytics.models import StrictModel, parse_model, unknown_key
 from analytics.periods import Calendar
 from analytics.secrets import Secret
+from analytics.sources.github.payload_paths import parse_path
 from analytics.sources.sarif_gates import Level
 from analytics.yaml_lines import Location, YamlDocument, read_yaml
 
@@ -84,6 +85,17 @@ class GitHubSource(StrictModel):
     # A longer pause than this ends the pull, which goes on with the next one.
     max_wait_seconds: float = Field(default=60, ge=0)
     workers: int = Field(default=4, ge=1, le=10)
+    # Where a deployment's payload names its artifact, as $.artifact.digest; else the one digest in it counts.
+    deployment_digest: str | None = None
+    # Ask which places run each released artifact: a request for each, so only where somebody writes such records.
+    deployment_records: bool = False
+
+    @field_validator("deployment_digest")
+    @classmethod
+    def _a_path(cls, value: str | None) -> str | None:
+        if value is not None:
+            parse_path(value)
+        return value
 
     @field_validator("base_url")
     @classmethod

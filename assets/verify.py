@@ -34,6 +34,7 @@ DERIVED_FROM: dict[str, tuple[str, ...]] = {
         "service_deployments",
         "deployment_attempts",
         "artifacts",
+        "deployment_records",
         "repository_ids",
         "run_attempts",
         "attestation_judgements",

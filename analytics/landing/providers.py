@@ -22,6 +22,7 @@ from analytics.settings import (
 )
 from analytics.sources.files import FilesProvider
 from analytics.sources.git import GitProvider
+from analytics.sources.github.payload_paths import Path, parse_path
 from analytics.sources.port import Provider
 from analytics.sources.service_names import ServiceNames
 
@@ -51,7 +52,7 @@ def translator_of(settings: Settings, source: Source) -> Translator | None:
     if isinstance(source, GitHubSource):
         from analytics.sources.github.pages import records_of
 
-        return records_of
+        return partial(records_of, digest_path=_digest_path(source))
     if isinstance(source, GitLabSource):
         from analytics.sources.gitlab.translate import records_of as records_of_gitlab
 
@@ -128,7 +129,13 @@ def _github(settings: Settings, source: GitHubSource) -> Provider:
         since=source.since,
         jobs_per_pull=source.jobs_per_pull,
         workers=source.workers,
+        digest_path=_digest_path(source),
+        deployment_records=source.deployment_records,
     )
+
+
+def _digest_path(source: GitHubSource) -> Path | None:
+    return parse_path(source.deployment_digest) if source.deployment_digest is not None else None
 
 
 def _gitlab(settings: Settings, source: GitLabSource) -> Provider:

@@ -29,7 +29,7 @@ __all__ = ["PullResult", "provider_of", "pull", "reprocess"]
 
 STAGE = "pull"
 # Attempts first: their jobs are read afterwards.
-_REFRESH_ORDER = ("commits", "pipeline_runs", "deployments", "pipeline_jobs", "attestations")
+_REFRESH_ORDER = ("commits", "pipeline_runs", "deployments", "pipeline_jobs", "attestations", "deployment_records")
 # Entities of which a record that was never read is missing from the numbers.
 _READ_ONCE = ("pipeline_jobs",)
 # Entities of which one record leads to the next: a commit to its parents.

@@ -30,12 +30,15 @@ def wanted(
     not completed, and earlier attempts never seen completed. Deployments: without a settled state. Jobs: of completed
     attempts whose jobs were never read, deploy workflows first, then newest first. Attestations: of digests of
     artifacts and deployments that were never asked for; again within their first week when a run of the repository
-    moved since, and a last time when that week is over.
+    moved since, and a last time when that week is over. Deployment records: of artifacts made within 90 days that were
+    never asked for; within 30 days again when a deployment of the repository moved since.
     """
     if entity == "pipeline_jobs":
         return _jobs(con, first_workflows)
     if entity == "attestations":
         return _attestations(con, now)
+    if entity == "deployment_records":
+        return _deployment_records(con, now)
     return _FINDERS[entity](con) if entity in _FINDERS else []
 
 
@@ -152,6 +155,34 @@ def _attestations(con: duckdb.DuckDBPyConnection, now: datetime) -> list[Wanted]
         WHERE asked.page_id IS NULL
            OR asked.fetched_at < until AND (moved.page_id > asked.page_id OR until <= $now)
         ORDER BY ALL
+        """,
+        {"now": now},
+    ).fetchall()
+    return [Wanted(repository, digest) for repository, digest in rows]
+
+
+def _deployment_records(con: duckdb.DuckDBPyConnection, now: datetime) -> list[Wanted]:
+    # Each costs a request: who records a deployment deploys, and most of what is deployed was made lately.
+    rows = con.execute(
+        """
+        WITH digests AS (
+            SELECT lower(payload ->> '$.digest') AS digest, min(split_part(origin, '/', 1)) AS repository,
+                   max(occurred_at) AS made_at
+            FROM items WHERE entity = 'artifacts'
+              AND regexp_full_match(payload ->> '$.digest', 'sha256:[0-9a-f]{64}', 'i')
+            GROUP BY 1 HAVING max(occurred_at) >= $now - INTERVAL 90 DAY
+        ), asked AS (
+            SELECT request AS digest, max(page_id) AS page_id
+            FROM pages WHERE entity = 'deployment_records' AND kind = 'deployment_records' GROUP BY ALL
+        ), moved AS (
+            SELECT request_key AS repository, max(page_id) AS page_id
+            FROM pages WHERE entity = 'deployments' AND items > 0 GROUP BY ALL
+        )
+        SELECT repository, digest FROM digests
+        LEFT JOIN asked USING (digest)
+        LEFT JOIN moved USING (repository)
+        WHERE asked.page_id IS NULL OR (made_at >= $now - INTERVAL 30 DAY AND moved.page_id > asked.page_id)
+        ORDER BY made_at DESC, repository, digest
         """,
         {"now": now},
     ).fetchall()

@@ -165,6 +165,20 @@ class Attestation(Record, frozen=True, kw_only=True):
     bundle: msgspec.Raw
 
 
+class DeploymentRecord(Record, frozen=True, kw_only=True):
+    """Which artifact ran in a place (environment, region, cluster, name) when its host was told so."""
+
+    digest: Text
+    repository: Text
+    environment: Text
+    physical_environment: str | None = None
+    cluster: str | None = None
+    deployment_name: Text
+    recorded_at: Moment
+    status: str | None = None
+    created_at: Moment | None = None
+
+
 class Sbom(Record, frozen=True, kw_only=True):
     digest: Text
     # Not `Raw | None`: msgspec lets such a union hold nothing but null.
@@ -332,6 +346,13 @@ ENTITIES: dict[str, Entity] = {
         Entity("incidents", Incident, ("incident_id",), "opened_at", ("incident_id", "service")),
         Entity("artifacts", Artifact, ("digest", "name"), "created_at", ("name", "repository")),
         Entity("attestations", Attestation, ("digest",), None),
+        Entity(
+            "deployment_records",
+            DeploymentRecord,
+            ("digest", "environment", "physical_environment", "cluster", "deployment_name", "recorded_at"),
+            "recorded_at",
+            ("repository", "environment", "deployment_name"),
+        ),
         Entity("sboms", Sbom, ("digest",), None),
         Entity("checks", Check, ("deployment_id", "name"), "completed_at", ("name",)),
         Entity("drills", Drill, ("service", "performed_at"), "performed_at", ("service",)),

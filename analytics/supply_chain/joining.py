@@ -6,7 +6,7 @@ Source: supply-chain.md section 1 (The join).
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Literal
@@ -15,7 +15,8 @@ import duckdb
 
 from analytics.globs import name_matches
 
-# Strongest first: the deployment's own words, what was released or built of its commit, the commit alone.
+# Strongest first: the deployment's own words, what its host was told of it, what was released or built of its commit,
+# the commit alone.
 JoinKind = Literal["payload", "record", "release", "commit"]
 
 
@@ -40,6 +41,8 @@ class Deployed:
     day: date
     sequence: int | None
     source_sha: str | None
+    environment: str | None = None
+    created_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +73,8 @@ def read_deployments(con: duckdb.DuckDBPyConnection) -> list[Deployed]:
         SELECT d.service, d.deployment_key, coalesce(s.deployment_id, d.deployment_key), d.repository,
                services.repository, d.sha, d.ref, lower(d.digest), s.run_id, d.finished_at, d.day, d.sequence,
                CASE WHEN lower(d.repository) = lower(services.repository) THEN d.sha
-                    WHEN d.identity = 'artifact_unverified' THEN built.sha END
+                    WHEN d.identity = 'artifact_unverified' THEN built.sha END,
+               d.environment, coalesce(d.created_at, d.started_at)
         FROM service_deployments AS d JOIN services USING (service)
         LEFT JOIN shipped AS s USING (service, deployment_key)
         LEFT JOIN built ON built.digest = lower(d.digest)
@@ -81,9 +85,18 @@ def read_deployments(con: duckdb.DuckDBPyConnection) -> list[Deployed]:
 
 
 class Artifacts:
-    """What was released or built, by commit, release tag and run; needs the view artifacts."""
+    """What was released or built, by commit, release tag and run; needs the view artifacts.
 
-    def __init__(self, con: duckdb.DuckDBPyConnection, named: Mapping[str, Sequence[str]]) -> None:
+    `recorded` holds the digests that deployment records tell of a deployment (service, deployment key).
+    """
+
+    def __init__(
+        self,
+        con: duckdb.DuckDBPyConnection,
+        named: Mapping[str, Sequence[str]],
+        recorded: Mapping[tuple[str, str], Collection[str]] | None = None,
+    ) -> None:
+        self._recorded = recorded or {}
         # Globs of artifact names by service: where a catalog entry has some, no other artifact is meant.
         self._named = named
         self._names: dict[str, str] = {}
@@ -100,11 +113,19 @@ class Artifacts:
         """The artifacts of a deployment, by the strongest join there is."""
         if deployed.digest is not None:
             return [Shipped(deployed, deployed.digest, "payload", self._names.get(deployed.digest))]
+        globs = self._named.get(deployed.service)
+        # A record tells no name: what no artifact is known of may be the one that is meant.
+        told = {
+            digest
+            for digest in self._recorded.get((deployed.service, deployed.deployment_key), ())
+            if not globs or digest not in self._names or name_matches(self._names[digest], globs)
+        }
+        if told:
+            return [Shipped(deployed, digest, "record", self._names.get(digest)) for digest in sorted(told)]
         repository = deployed.repository.casefold()
         found: set[str] = set()
         for kind, value in (("run", deployed.run_id), ("sha", deployed.sha), ("release", deployed.ref)):
             found = found or set(self._by.get((kind, repository, value or ""), ()))
-        globs = self._named.get(deployed.service)
         if globs:
             found = {digest for digest in found if name_matches(self._names.get(digest), globs)}
         if found:

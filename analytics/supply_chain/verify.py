@@ -30,6 +30,7 @@ from analytics.supply_chain.gathering import Place
 from analytics.supply_chain.joining import Artifacts, Attestations, Deployed, read_deployments
 from analytics.supply_chain.judging import Row, trusted_roots, unfetched_rows
 from analytics.supply_chain.keeping import judge_new_bundles
+from analytics.supply_chain.recorded import read_records, recorded_artifacts
 from analytics.supply_chain.rules import PROCESS_CONTROLS, Policies, load_policies
 from analytics.supply_chain.sbom_reading import SbomReader, Sboms, gather_sboms
 from analytics.supply_chain.trusted_roots import TrustedRoot
@@ -41,6 +42,7 @@ _READ = (
     "attestations",
     "sboms",
     "artifacts",
+    "deployment_records",
     "services",
     "repository_ids",
     "run_attempts",
@@ -104,7 +106,8 @@ def verify(settings: Settings) -> VerifySummary:
         summary.sboms = len(sboms.documents)
         progress.report(STAGE, f"{read_now:,} SBOMs read, {summary.sboms - read_now:,} known")
         deployments = read_deployments(con)
-        artifacts = Artifacts(con, {service.name: service.artifacts for service in catalog.services})
+        named = {service.name: service.artifacts for service in catalog.services}
+        artifacts = Artifacts(con, named, recorded_artifacts(read_records(con), deployments, named))
         attestations = Attestations(
             [*_judgements(con, deployments, artifacts), *unfetched_rows(con)], _stated(kept.places)
         )

@@ -77,6 +77,18 @@ def joined(tmp_path_factory: pytest.TempPathFactory) -> Joined:
     ship(shipping, "named", artifacts=["ghcr.io/acme/named"])
     artifact("named", sha=sha_of("named-d1"))
     artifact("named", "ghcr.io/acme/tests", digest_of("tests"), sha=sha_of("named-d1"))
+    ship(shipping, "recorded")
+    artifact("recorded", digest=digest_of("of the commit too"), sha=sha_of("recorded-d1"))
+    ship(shipping, "said-itself", digest=digest_of("said-itself-d1"))
+    for case, digest in (("recorded", "recorded-d1"), ("said-itself", "of another")):
+        world.add(
+            "deployment_records",
+            digest=digest_of(digest),
+            repository=f"acme/{case}",
+            environment="production",
+            deployment_name=case,
+            recorded_at=world.records["deployments"][-1]["created_at"],
+        )
     # What strangers may hand in beside all this, each for an artifact that was deployed.
     whole = shipping.bundle("by-sha")
     payload = json.loads(base64.b64decode(whole["dsseEnvelope"]["payload"]))
@@ -105,7 +117,15 @@ def joined(tmp_path_factory: pytest.TempPathFactory) -> Joined:
 
 @pytest.mark.parametrize(
     ("service", "join"),
-    [("payload", "payload"), ("by-sha", "release"), ("by-run", "release"), ("by-tag", "release"), ("named", "release")],
+    [
+        ("payload", "payload"),
+        ("said-itself", "payload"),
+        ("recorded", "record"),
+        ("by-sha", "release"),
+        ("by-run", "release"),
+        ("by-tag", "release"),
+        ("named", "release"),
+    ],
 )
 def test_an_artifact_is_found_by_the_strongest_join(service: str, join: str, joined: Joined) -> None:
     assert joined.one(service)[:3] == (join, digest_of(f"{service}-d1"), "VERIFIED")

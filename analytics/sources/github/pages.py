@@ -9,16 +9,17 @@ import msgspec
 
 from analytics.secrets import scrub
 from analytics.sources.github.client import Answer
+from analytics.sources.github.payload_paths import Path
 from analytics.sources.github.sweep import Sight
 from analytics.sources.github.translate import translate
 from analytics.sources.port import Answered, Page, RawRecord, Refusal, TimeWindow
 
 
-def records_of(kind: str, body: str, repository: str) -> dict[str, list[RawRecord]]:
+def records_of(kind: str, body: str, repository: str, digest_path: Path | None = None) -> dict[str, list[RawRecord]]:
     """The records of an answer by their entity; of an empty answer there are none."""
     records: dict[str, list[RawRecord]] = {}
     if body:
-        for entity, _, record, _ in translate(kind, body, repository):
+        for entity, _, record, _ in translate(kind, body, repository, digest_path):
             found = records.setdefault(entity, [])
             found.append(RawRecord(len(found) + 1, msgspec.json.encode(record)))
     return records
@@ -35,13 +36,14 @@ def page_of(
     total_count: int | None = None,
     window: TimeWindow | None = None,
     refusals: Sequence[Refusal] = (),
+    digest_path: Path | None = None,
 ) -> Page:
     """The page of an answer; None is an answer that does not exist any more and gives a page without records.
 
-    `body` stands for the answer's own where several answers were joined.
+    `body` stands for the answer's own where several answers were joined; `digest_path` is of deployments' payloads.
     """
     text = scrub(body if body is not None else answer.body if answer else "")
-    records = records_of(kind, text, sight.name)
+    records = records_of(kind, text, sight.name, digest_path)
     return Page(
         entity=entity,
         request_key=sight.database_id,

@@ -18,8 +18,10 @@ from analytics.sources.git import GitProvider
 from analytics.sources.github import queries
 from analytics.sources.github.attestations import attestation_pages
 from analytics.sources.github.client import Answer, BadBodyError, GitHubClient, GraphQLRefusedError, NotFoundError
+from analytics.sources.github.deployment_records import deployment_record_pages
 from analytics.sources.github.history import ApiHistory
 from analytics.sources.github.pages import page_of
+from analytics.sources.github.payload_paths import Path
 from analytics.sources.github.sweep import Sight, sweep
 from analytics.sources.port import Capabilities, Collected, Cursor, Page, Refusal, TimeWindow, Wanted
 
@@ -34,7 +36,8 @@ OVERLAP = timedelta(minutes=10)
 BEGINNING = "2008-01-01"
 _HISTORY = ("commits", "tags", "file_revisions")
 _DIRECT = ("pull_requests", "pipeline_runs", "deployments", "incidents", "releases")
-# These come with others: reviews with pull requests, jobs by the run, artifacts with releases, attestations by digest.
+# These come with others: reviews with pull requests, jobs by the run, artifacts with releases, attestations and
+# (where asked for) deployment records by digest.
 _ACCOMPANYING = ("reviews", "pipeline_jobs", "artifacts", "attestations")
 
 
@@ -57,6 +60,8 @@ class GitHubProvider:
         since: date | None = None,
         jobs_per_pull: int = 2000,
         workers: int = 1,
+        digest_path: Path | None = None,
+        deployment_records: bool = False,
     ) -> None:
         self._name = name
         self._client = client
@@ -68,6 +73,8 @@ class GitHubProvider:
         self._since = since.isoformat() if since else BEGINNING
         self._jobs_left = jobs_per_pull
         self._workers = workers
+        self._digest_path = digest_path
+        self._accompanying = (*_ACCOMPANYING, "deployment_records") if deployment_records else _ACCOMPANYING
         self._sights: dict[str, Sight] = {}
 
     @property
@@ -78,9 +85,10 @@ class GitHubProvider:
     def capabilities(self) -> Capabilities:
         """What GitHub gives; commits (through the API), runs, deployments and jobs are read again by id."""
         return Capabilities(
-            frozenset((*_HISTORY, *_DIRECT, *_ACCOMPANYING)),
+            frozenset((*_HISTORY, *_DIRECT, *self._accompanying)),
             # What git does not show of commits, nobody has.
             refresh=frozenset({"pipeline_runs", "deployments", "pipeline_jobs", "attestations"})
+            | ({"deployment_records"} & {*self._accompanying})
             | ({"commits"} if isinstance(self._history, ApiHistory) else set()),
             workers=self._workers,
         )
@@ -92,7 +100,7 @@ class GitHubProvider:
         keys = list(self._sights)
         names = {key: sight.name for key, sight in self._sights.items()}
         history = self._history = self._history_of({sight.name: sight.clone_url for sight in self._sights.values()})
-        requests = dict.fromkeys((*_DIRECT, *_ACCOMPANYING), keys)
+        requests = dict.fromkeys((*_DIRECT, *self._accompanying), keys)
         if isinstance(history, ApiHistory):
             watched = [key for key, sight in self._sights.items() if history.watches(sight)]
             requests |= {"commits": keys, "tags": keys, **({"file_revisions": watched} if watched else {})}
@@ -110,7 +118,7 @@ class GitHubProvider:
         sight = self._sights.get(request_key)
         if sight is None:
             raise SourceError(f"has no repository with the id {request_key}", where=f"source {self._name}")
-        if entity in _ACCOMPANYING:
+        if entity in self._accompanying:
             return
         known = dict(cursor or {})
         mark = sight.marks.get(entity)
@@ -141,6 +149,8 @@ class GitHubProvider:
                 yield from self._run_by_id(want)
         elif entity == "attestations":
             yield from attestation_pages(self._client, here, self._sights)
+        elif entity == "deployment_records":
+            yield from deployment_record_pages(self._client, here, self._sights)
         elif entity == "pipeline_jobs":
             for number, want in enumerate(here):
                 if self._jobs_left <= 0:
@@ -219,7 +229,7 @@ class GitHubProvider:
             cursor = {**known, "reading": dict(reading)} if more else {"high": reading["high"], "mark": mark}
             yield page_of(
                 "deployments", sight, "deployments", answer, cursor,
-                body=_encoded(body), total_count=connection["totalCount"],
+                body=_encoded(body), total_count=connection["totalCount"], digest_path=self._digest_path,
             )  # fmt: skip
             if not more:
                 return
@@ -242,7 +252,7 @@ class GitHubProvider:
                 if key in self._sights:
                     yield page_of(
                         "deployments", self._sights[key], "deployments_by_id", answer, None,
-                        body=_encoded({"nodes": nodes}),
+                        body=_encoded({"nodes": nodes}), digest_path=self._digest_path,
                     )  # fmt: skip
 
     def _runs(self, sight: Sight, known: dict[str, Any], mark: str | None) -> Iterator[Page]:

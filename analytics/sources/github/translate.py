@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import msgspec
+
+from analytics.sources.github.payload_paths import Path, value_at
 
 Record = dict[str, Any]
 Found = tuple[str, int, Record, Any]
 
 _RUN_ADDRESS = re.compile(r"/actions/runs/([0-9]{1,19})")
 _DIGEST = re.compile(r"(?<![0-9A-Za-z])sha256:[0-9a-fA-F]{64}(?![0-9a-fA-F])")
+_BARE_DIGEST = re.compile(r"[0-9a-fA-F]{64}")
 # A longer payload is not looked into.
 PAYLOAD_CHARACTERS = 64 * 1024
 _WORKFLOWS = ".github/workflows/"
@@ -24,18 +28,23 @@ _WORKFLOWS = ".github/workflows/"
 _LISTS = frozenset(
     {"issues", "releases", "commits", "tags", "file_revisions", "pull_requests_rest", "reviews_rest", "attestations"}
 )
+# Kinds whose body holds the list under a name.
+_NAMED_LISTS = {"runs": "workflow_runs", "jobs": "jobs", "deployment_records": "deployment_records"}
 # As git gives them: a message ends at its first NUL, and after so many bytes.
 MESSAGE_BYTES = 64 * 1024
 
 
-def translate(kind: str, body: str, repository: str) -> Iterator[Found]:
+def translate(kind: str, body: str, repository: str, digest_path: Path | None = None) -> Iterator[Found]:
     """Entity, place in the list, record and raw item of everything that an answer of this kind holds.
 
-    Kinds are those of `_TRANSLATORS`. Raises ValueError for a
-    body that is no JSON; the client refused those before.
+    Kinds are those of `_TRANSLATORS`; `digest_path` is where a deployment's payload names its artifact. Raises
+    ValueError for a body that is no JSON; the client refused those before.
     """
+    records_in = _TRANSLATORS[kind]
+    if records_in is _of_deployment:
+        records_in = partial(_of_deployment, digest_path=digest_path)
     for index, item in enumerate(_items(kind, msgspec.json.decode(body))):
-        for entity, record in _TRANSLATORS[kind](_mapping(item), repository):
+        for entity, record in records_in(_mapping(item), repository):
             yield entity, index, {name: value for name, value in record.items() if value is not None}, item
 
 
@@ -45,8 +54,8 @@ def _items(kind: str, body: Any) -> list[Any]:
         return [body]
     if kind in _LISTS:
         found = body
-    elif kind in ("runs", "jobs"):
-        found = _mapping(body).get("workflow_runs" if kind == "runs" else "jobs")
+    elif kind in _NAMED_LISTS:
+        found = _mapping(body).get(_NAMED_LISTS[kind])
     elif kind == "deployments_by_id":
         found = _at(body, "data", "nodes")
     else:
@@ -228,7 +237,7 @@ def reviews(node: Record, repository: str) -> list[Record]:
     return list(newest.values())
 
 
-def deployment(node: Record, repository: str) -> Record:
+def deployment(node: Record, repository: str, digest_path: Path | None = None) -> Record:
     """A deployment of GraphQL with its whole history; `node_id` is what it is read again by."""
     statuses = [
         {"state": _lower(status.get("state")), "at": status.get("createdAt") or status.get("updatedAt")}
@@ -244,7 +253,7 @@ def deployment(node: Record, repository: str) -> Record:
         "environment": node.get("environment"),
         "sha": node.get("commitOid"),
         "ref": _at(node, "ref", "name"),
-        "digest": payload_digest(node.get("payload")),
+        "digest": payload_digest(node.get("payload"), digest_path),
         "run_id": run,
         "statuses": sorted(statuses, key=lambda status: str(status["at"])),
         "created_at": node.get("createdAt"),
@@ -253,9 +262,10 @@ def deployment(node: Record, repository: str) -> Record:
     }
 
 
-def payload_digest(payload: Any) -> str | None:
+def payload_digest(payload: Any, path: Path | None = None) -> str | None:
     """The artifact that a deployment's payload names, as `sha256:…`: the one digest in it, None for none or several.
 
+    With a path only what stands there counts: a digest, with or without its algorithm, or a reference that holds one.
     GitHub says nothing of what a payload holds; GraphQL gives it as JSON inside text, twice where it is an object.
     """
     if isinstance(payload, str):
@@ -267,6 +277,11 @@ def payload_digest(payload: Any) -> str | None:
             return None
     if len(text) > PAYLOAD_CHARACTERS:
         return None
+    if path is not None:
+        named = value_at(payload, path)
+        if not isinstance(named, str):
+            return None
+        text = f"sha256:{named}" if _BARE_DIGEST.fullmatch(named) else named
     found = {match.lower() for match in _DIGEST.findall(text)}
     return found.pop() if len(found) == 1 else None
 
@@ -314,6 +329,25 @@ def artifacts(raw: Record, repository: str) -> list[Record]:
     ]
 
 
+def deployment_record(raw: Record, repository: str) -> Record:
+    """What runs in one place (environments, cluster, name); the next one there overwrites it, its time tells which."""
+    # GitHub's schema says `created_at`, its example `created`.
+    made = raw.get("created_at") or raw.get("created")
+    at = raw.get("updated_at") or made
+    return {
+        "digest": raw.get("digest"),
+        "repository": repository,
+        "environment": raw.get("logical_environment"),
+        "physical_environment": raw.get("physical_environment") or None,
+        "cluster": raw.get("cluster") or None,
+        "deployment_name": raw.get("deployment_name"),
+        "recorded_at": at,
+        "status": raw.get("status"),
+        "created_at": made,
+        "updated_at": at,
+    }
+
+
 def _of_run(raw: Record, repository: str) -> Iterator[tuple[str, Record]]:
     yield "pipeline_runs", pipeline_run(raw, repository)
 
@@ -328,8 +362,8 @@ def _of_pull_request(node: Record, repository: str) -> Iterator[tuple[str, Recor
         yield "reviews", review
 
 
-def _of_deployment(node: Record, repository: str) -> Iterator[tuple[str, Record]]:
-    yield "deployments", deployment(node, repository)
+def _of_deployment(node: Record, repository: str, digest_path: Path | None = None) -> Iterator[tuple[str, Record]]:
+    yield "deployments", deployment(node, repository, digest_path)
 
 
 def _of_issue(raw: Record, repository: str) -> Iterator[tuple[str, Record]]:
@@ -372,6 +406,10 @@ def _of_attestation(raw: Record, repository: str) -> Iterator[tuple[str, Record]
     yield "attestations", {"digest": raw.get("digest"), "bundle": raw.get("bundle")}
 
 
+def _of_deployment_record(raw: Record, repository: str) -> Iterator[tuple[str, Record]]:
+    yield "deployment_records", deployment_record(raw, repository)
+
+
 _TRANSLATORS: dict[str, Callable[[Record, str], Iterator[tuple[str, Record]]]] = {
     "runs": _of_run,
     "run": _of_run,
@@ -387,6 +425,7 @@ _TRANSLATORS: dict[str, Callable[[Record, str], Iterator[tuple[str, Record]]]] =
     "pull_requests_rest": _of_pull_request_rest,
     "reviews_rest": _of_review_rest,
     "attestations": _of_attestation,
+    "deployment_records": _of_deployment_record,
 }
 
 

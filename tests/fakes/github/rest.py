@@ -48,6 +48,14 @@ def answer(world: World, method: str, path: str, query: dict[str, str], sent: An
             raise ProblemError(404, "Not Found")
         known(query, "per_page", "before", "after")
         return _attestations(world, query, sent), []
+    if match := re.fullmatch(r"/orgs/([^/]+)/artifacts/(sha256:[0-9a-f]{64})/metadata/deployment-records", path):
+        if method != "GET" or match[1].lower() != world.organization.lower():
+            raise ProblemError(404, "Not Found")
+        if world.records_refused:
+            raise ProblemError(403, "Resource not accessible by integration")
+        known(query)
+        told = [record for record in world.deployment_records.values() if record["digest"] == match[2]]
+        return {"total_count": len(told), "deployment_records": told}, []
     match = re.fullmatch(r"/repositories/(\d{1,18})(/.*)?", path)
     if method != "GET" or not match or int(match[1]) not in world.repositories:
         raise ProblemError(404, "Not Found")

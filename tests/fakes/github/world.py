@@ -199,6 +199,9 @@ class World:
         self.repositories: dict[int, Repository] = {}
         # Digest to what a bulk list tells of it.
         self.attestations: dict[str, list[dict[str, Any]]] = {}
+        # Environments, cluster and name to what runs there; nobody may read them while `records_refused`.
+        self.deployment_records: dict[tuple[str | None, ...], dict[str, Any]] = {}
+        self.records_refused = False
         self.blobs: dict[str, bytes] = {}
         # Node id to its repository and item.
         self.nodes: dict[str, tuple[Repository, Any]] = {}
@@ -456,3 +459,18 @@ class World:
         self.blobs[address] = stored
         told = {"bundle": None, "repository_id": at.id, "bundle_url": f"{STORE}{address}?sig={SIGNED}"}
         self.attestations.setdefault(digest, []).append(told)
+
+    def record_deployment(
+        self, digest: str, name: str, environment: str = "production", region: str | None = None
+    ) -> dict[str, Any]:
+        """A deployment record; the one that stood in its place is overwritten."""
+        place = (environment, region, None, name)
+        before = self.deployment_records.get(place)
+        made = {
+            "id": before["id"] if before else self.new_id(), "digest": digest, "logical_environment": environment,
+            "physical_environment": region, "cluster": None, "deployment_name": name, "tags": {},
+            "created_at": before["created_at"] if before else text(self.second), "updated_at": text(self.second),
+            "attestation_id": None,
+        }  # fmt: skip
+        self.deployment_records[place] = made
+        return made

@@ -232,6 +232,21 @@ def test_attestations_are_told_by_digest_and_at_most_1024_at_once(
     assert ask(fake, path, body={"subject_digests": ["sha256:x"] * 1025})[0] == 422
 
 
+def test_the_deployment_record_of_a_place_is_overwritten_by_the_next_one(
+    fake: FakeGitHub, world: World, shop: Repository
+) -> None:
+    first, second = (world.upload(world.release(shop, tag), "a.tar.gz") for tag in ("v1", "v2"))
+    path = "/orgs/acme/artifacts/{}/metadata/deployment-records"
+    world.record_deployment(first, "shop")
+    world.advance(60)
+    world.record_deployment(second, "shop")
+    assert ask(fake, path.format(first))[1] == {"total_count": 0, "deployment_records": []}
+    (told,) = ask(fake, path.format(second))[1]["deployment_records"]
+    assert told["updated_at"] > told["created_at"]
+    world.records_refused = True
+    assert ask(fake, path.format(second))[0] == 403
+
+
 # --- GraphQL ---------------------------------------------------------------------------------------------------------
 
 

@@ -11,11 +11,14 @@ from typing import Any
 
 import pytest
 
+from analytics.errors import SettingsError
 from analytics.landing.coverage import completeness, windows
 from analytics.landing.pull import pull
+from analytics.landing.reprocess import reprocess
 from analytics.secrets import Secret
 from analytics.settings import GitHubSource, Settings
 from analytics.sources.github import provider
+from analytics.sources.github.payload_paths import parse_path
 from analytics.sources.github.translate import PAYLOAD_CHARACTERS, payload_digest
 from analytics.sources.limits import forget_budgets
 from tests.fakes.github.pulling import difference, landed, pulled, workspace
@@ -193,6 +196,54 @@ def test_one_digest_named_twice_is_one_wherever_it_stands() -> None:
     digest = "sha256:" + "5a" * 32
     payload = {"services": [{"image": f"a/b@{digest}"}], "digest": digest.replace("a", "A").replace("shA", "sha")}
     assert payload_digest(payload) == payload_digest(json.dumps(payload)) == digest
+
+
+@pytest.mark.parametrize(
+    ("path", "payload", "found"),
+    [
+        ("$.artifact.digest", {"artifact": {"digest": "sha256:" + "5A" * 32}, "sidecar": "sha256:" + "5b" * 32}, True),
+        ("artifact.digest", {"artifact": {"digest": "5a" * 32}}, True),
+        ("images[1].ref", {"images": [{}, {"ref": "ghcr.io/acme/shop@sha256:" + "5a" * 32}]}, True),
+        ("$[0]", ["sha256:" + "5a" * 32], True),
+        # The path alone counts, also where another place names one digest.
+        ("$.artifact.digest", {"digest": "sha256:" + "5a" * 32}, False),
+        ("$.artifact.digest", {"artifact": "sha256:" + "5a" * 32}, False),
+        ("$.artifact.digest", {"artifact": {"digest": 7}}, False),
+        ("$.artifact.digest", {"artifact": {"digest": "v1"}}, False),
+        ("images[1].ref", {"images": [{"ref": "sha256:" + "5a" * 32}]}, False),
+        ("$.a", "no JSON", False),
+        ("$.a", None, False),
+    ],
+)
+def test_a_configured_path_says_where_the_payload_names_its_artifact(path: str, payload: Any, *, found: bool) -> None:
+    expected_digest = "sha256:" + "5a" * 32 if found else None
+    # GraphQL gives an object as JSON inside text, once or twice.
+    for told in (payload, json.dumps(payload), json.dumps(json.dumps(payload))):
+        assert payload_digest(told, parse_path(path)) == expected_digest
+
+
+def test_the_configured_path_counts_for_what_is_pulled_and_for_what_was(
+    tmp_path: Path, fake: FakeGitHub, world: World, shop: Repository
+) -> None:
+    first, second = "sha256:" + "5a" * 32, "sha256:" + "5b" * 32
+    made = world.deploy(shop)
+    made.payload = json.dumps({"app": {"digest": first}, "proxy": {"digest": second}})
+    pulled(workspace(tmp_path, fake))
+    assert "digest" not in landed(workspace(tmp_path, fake))["deployments"][(made.id,)]
+    reprocess(workspace(tmp_path, fake, deployment_digest="$.proxy.digest"))
+    assert landed(workspace(tmp_path, fake))["deployments"][(made.id,)]["digest"] == second
+    world.advance(DAY)
+    again = world.deploy(shop)
+    again.payload = made.payload
+    now = workspace(tmp_path, fake, deployment_digest="app.digest")
+    pulled(now)
+    assert landed(now)["deployments"][(again.id,)]["digest"] == first
+
+
+@pytest.mark.parametrize("path", ["", "$", "$.", "$artifact", "a..b", "a[x]", "a[0", "$.a b", "$..digest", "a.*"])
+def test_what_is_no_path_into_a_payload_is_refused_with_its_line(tmp_path: Path, fake: FakeGitHub, path: str) -> None:
+    with pytest.raises(SettingsError, match=r"deployment_digest.*is no path; write names with dots"):
+        workspace(tmp_path, fake, deployment_digest=path)
 
 
 def test_a_deployment_that_waits_for_long_is_read_again_by_its_id(
