@@ -12,6 +12,13 @@ import yaml
 from analytics.errors import SettingsError
 
 MAX_BYTES = 4 * 1024 * 1024
+# The parser's time grows with the square of the depth: 20,000 open brackets would take minutes.
+MAX_DEPTH = 64
+# Of a value that is no text: a longer number cannot even be printed in an error about it.
+MAX_VALUE_CHARACTERS = 100
+_TEXT_TAGS = frozenset({"tag:yaml.org,2002:str", "tag:yaml.org,2002:binary"})
+# What the constructors of the library raise for a value that does not fit its tag, such as `!!bool maybe`.
+_MISFITS = (yaml.YAMLError, ValueError, RecursionError, LookupError, AttributeError, ArithmeticError)
 
 Location = tuple[str | int, ...]
 
@@ -35,11 +42,13 @@ class YamlDocument:
 def read_yaml(path: Path) -> list[YamlDocument]:
     """Read every document of a YAML file.
 
-    Raises SettingsError when the file is missing, larger than 4 MiB, not YAML, repeats a key, or uses aliases
-    (an alias can grow a small file without bound).
+    Raises SettingsError when the file is missing, larger than 4 MiB, not YAML, nested deeper than 64 levels, repeats a
+    key, or uses aliases (an alias can grow a small file without bound).
     """
     try:
-        data = path.read_bytes()
+        # Never whole: a device has no end.
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise SettingsError(
             f"cannot be read ({error.strerror})", where=str(path), fix="Check the path, or run `quarterdeck init`."
@@ -48,14 +57,14 @@ def read_yaml(path: Path) -> list[YamlDocument]:
         raise SettingsError(f"is larger than {MAX_BYTES} bytes", where=str(path))
     try:
         text = data.decode("utf-8")
+        depth = 0
         for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            line = event.start_mark.line + 1 if event.start_mark else None
+            if depth > MAX_DEPTH:
+                raise SettingsError.at(path, line, f"nests deeper than {MAX_DEPTH} levels", "Write it flatter.")
             if isinstance(event, yaml.AliasEvent):
-                raise SettingsError.at(
-                    path,
-                    event.start_mark.line + 1 if event.start_mark else None,
-                    "YAML aliases are not accepted",
-                    "Write the value out.",
-                )
+                raise SettingsError.at(path, line, "YAML aliases are not accepted", "Write the value out.")
         documents = []
         for node in yaml.compose_all(text, Loader=yaml.SafeLoader):
             if node is None:
@@ -69,17 +78,23 @@ def read_yaml(path: Path) -> list[YamlDocument]:
                 constructor.dispose()
             documents.append(YamlDocument(path, value, lines))
         return documents
-    except (yaml.MarkedYAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
+    except _MISFITS as error:
         mark = getattr(error, "problem_mark", None)
-        what = getattr(error, "problem", None) or str(error) or type(error).__name__
+        what = getattr(error, "problem", None) or str(error).partition("\n")[0] or type(error).__name__
+        if not isinstance(error, (yaml.YAMLError, ValueError)):
+            what = f"a value does not fit its tag ({what})"
         raise SettingsError.at(path, mark.line + 1 if mark else None, f"not valid YAML: {what}") from error
 
 
 def _walk(node: yaml.Node, location: Location, lines: dict[Location, int], path: Path) -> None:
     lines.setdefault(location, node.start_mark.line + 1)
-    if isinstance(node, yaml.MappingNode):
+    if isinstance(node, yaml.ScalarNode):
+        _check_scalar(node, path)
+    elif isinstance(node, yaml.MappingNode):
         seen: set[str] = set()
         for key_node, value_node in node.value:
+            if isinstance(key_node, yaml.ScalarNode):
+                _check_scalar(key_node, path)
             key = str(key_node.value)
             line = key_node.start_mark.line + 1
             if key in seen:
@@ -91,3 +106,16 @@ def _walk(node: yaml.Node, location: Location, lines: dict[Location, int], path:
         for index, item in enumerate(node.value):
             lines[(*location, index)] = item.start_mark.line + 1
             _walk(item, (*location, index), lines, path)
+
+
+def _check_scalar(node: yaml.ScalarNode, path: Path) -> None:
+    """Refuse what could be read but never written again: half of a surrogate pair, and numbers without bound."""
+    line = node.start_mark.line + 1
+    if node.tag not in _TEXT_TAGS and len(node.value) > MAX_VALUE_CHARACTERS:
+        raise SettingsError.at(
+            path, line, f"a number of {len(node.value):,} characters", "Shorten it, or quote it if it is a name."
+        )
+    try:
+        node.value.encode()
+    except UnicodeEncodeError as error:
+        raise SettingsError.at(path, line, "holds half of a surrogate pair, which is no text") from error

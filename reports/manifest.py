@@ -80,9 +80,11 @@ def read_manifest(folder: Path) -> tuple[dict[str, Any], str]:
         ) from error
     except OSError as error:
         raise PackError(f"{MANIFEST_NAME} cannot be read: {error.strerror}", where=str(folder)) from error
+    # Asked before Python makes a file of it, which fails for a folder.
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise PackError(f"{MANIFEST_NAME} is not a regular file", where=str(folder))
     with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise PackError(f"{MANIFEST_NAME} is not a regular file", where=str(folder))
         content = file.read(MAX_MANIFEST_BYTES + 1)
     if len(content) > MAX_MANIFEST_BYTES:
         raise PackError(f"{MANIFEST_NAME} is larger than {MAX_MANIFEST_BYTES} bytes", where=str(folder))

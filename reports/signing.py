@@ -11,6 +11,7 @@ import base64
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -176,6 +177,9 @@ def verify_signature(
     if envelope is None and bundle is None and not problems:
         if trusted is not None:
             return Verified("none", (f"{ENVELOPE_NAME}: missing: the pack is not signed by the trusted key",))
+        if _read(folder, PUBLIC_KEY_NAME, problems) is not None or problems:
+            gone = f"{PUBLIC_KEY_NAME}: lies there without {ENVELOPE_NAME}: was the signature taken away?"
+            return Verified("none", (*problems, gone))
         return Verified("none (the pack is unsigned)")
     if envelope is None and trusted is not None:
         problems.append(f"{ENVELOPE_NAME}: missing: the pack is not signed by the trusted key")
@@ -223,6 +227,11 @@ def _read(folder: Path, name: str, problems: list[str]) -> bytes | None:
         return None
     except OSError as error:
         problems.append(f"{name}: cannot be read: {error.strerror}")
+        return None
+    if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+        # Python makes no file of it.
+        os.close(descriptor)
+        problems.append(f"{name}: is not a regular file")
         return None
     with os.fdopen(descriptor, "rb") as file:
         try:

@@ -22,6 +22,7 @@ from analytics.sources.feed_lines import EXCERPT_BYTES, MAX_LINE_BYTES, ByteLine
 from analytics.sources.port import RawRecord, Refusal
 
 MAX_CELL_CHARACTERS = 1024 * 1024
+MAX_COLUMNS = 10_000
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}(\.0+)?")
 _FLOAT = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 # Excel in East Asian locales takes the full-width signs for the plain ones.
@@ -153,9 +154,13 @@ def _columns(header: list[str], entity: Entity) -> list[_Column]:
     hints = typing.get_type_hints(entity.struct, include_extras=False)
     # A nameless column is what some programs write for their row numbers.
     names = [name.strip() or f"column_{index}" for index, name in enumerate(header, start=1)]
-    for index, name in enumerate(names):
-        if name in names[:index]:
+    if len(names) > MAX_COLUMNS:
+        raise BadHeaderError(f"the header has {len(names):,} columns; at most {MAX_COLUMNS:,} are read")
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
             raise BadHeaderError(f"column '{_shown(name)}' stands twice in the header")
+        seen.add(name)
     if not set(names) & set(hints):
         near = difflib.get_close_matches(names[0].casefold(), list(hints), n=1, cutoff=0.5)
         hint = f"; did you mean '{near[0]}'?" if near else ""

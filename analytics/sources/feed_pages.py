@@ -33,6 +33,9 @@ from analytics.sources.sarif_gates import MAX_FILE_BYTES, BadSarifError, Level, 
 PAGE_RECORDS = 50_000
 PAGE_BYTES = 64 * 1024 * 1024
 _BUFFER_BYTES = 1024 * 1024
+# Lines of JSON shrink to a tenth or a thirtieth; a bomb of newlines to a thousandth, and each line takes its time.
+MAX_GZIP_RATIO = 200
+_GZIP_BYTES_AT_LEAST = 16 * 1024 * 1024
 _BOM = b"\xef\xbb\xbf"
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 _WHITE = b" \t\r\n"
@@ -336,12 +339,27 @@ def _rows(feed: Feed, last_line: int) -> Iterator[RawRecord | Refusal]:
         stream = file = stack.enter_context(_open(feed.path))
         if feed.kind in (FeedKind.JSONL_GZ, FeedKind.CSV_GZ):
             # No buffer around it: that would lose the last lines before the place where a file is cut off.
-            stream = stack.enter_context(gzip.GzipFile(fileobj=file, mode="rb"))
+            stream = stack.enter_context(_BoundedGzip(file))
         is_csv = feed.kind in (FeedKind.CSV, FeedKind.CSV_GZ)
         rows = read_csv(stream, ENTITIES[feed.entity]) if is_csv else _json_lines(stream)
         for row in rows:
             if row.line > last_line:
                 yield row
+
+
+class _BoundedGzip(gzip.GzipFile):
+    """A compressed file whose lines end with BadGzipFile where they are far more than text shrinks to."""
+
+    def __init__(self, file: io.BufferedReader) -> None:
+        super().__init__(fileobj=file, mode="rb")
+        self._left = max(_GZIP_BYTES_AT_LEAST, MAX_GZIP_RATIO * os.fstat(file.fileno()).st_size)
+
+    def readline(self, size: int | None = -1) -> bytes:
+        line = super().readline(size)
+        self._left -= len(line)
+        if self._left < 0:
+            raise gzip.BadGzipFile(f"unpacks to more than {MAX_GZIP_RATIO} times its size, as no text does")
+        return line
 
 
 def _json_lines(stream: ByteLines) -> Iterator[RawRecord | Refusal]:

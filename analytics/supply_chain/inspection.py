@@ -251,6 +251,11 @@ def _time(value: datetime | None) -> str | None:
 
 def _read(path: Path) -> bytes:
     try:
+        # A shell's <(…) is a pipe too, with a writer for certain; one that lies in a folder may wait for ever.
+        if path.is_fifo() and not path.is_relative_to("/dev/fd") and not path.is_relative_to("/proc"):
+            raise SourceError(
+                "It is a named pipe, which may never end.", where=str(path), fix="Pipe the content into `-` instead."
+            )
         with path.open("rb") as file:
             # One byte more than is judged, so that a longer file is refused for its length and never loaded whole.
             return file.read(MOST_BYTES + 1)

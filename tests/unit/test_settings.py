@@ -80,6 +80,29 @@ def test_a_key_that_stands_twice_is_refused(tmp_path: Path) -> None:
     assert "stands twice" in refusal(write(tmp_path, "organization: A\norganization: B\n"))
 
 
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("!!bool maybe", "does not fit its tag"),
+        ('!!int ""', "does not fit its tag"),
+        ("!!timestamp soon", "does not fit its tag"),
+        ('"a\0b"', "not valid YAML"),
+        ("0x" + "f" * 6000, "a number of 6,002 characters"),
+        ("1" + ":59" * 3000 + ".5", "a number of 9,003 characters"),
+        ('"\\ud800"', "half of a surrogate pair"),
+        ("[" * 5000, "deeper than 64 levels"),
+    ],
+)
+def test_a_value_that_the_yaml_library_stumbles_over_is_refused_by_file(tmp_path: Path, value: str, words: str) -> None:
+    said = refusal(write(tmp_path, f"organization: {value}\n"))
+    assert "quarterdeck.yaml" in said
+    assert words in said
+
+
+def test_a_settings_file_without_end_is_not_read_to_its_end() -> None:
+    assert "larger than" in refusal(Path("/dev/zero"))
+
+
 def test_aliases_are_refused_because_they_grow_without_bound(tmp_path: Path) -> None:
     assert "aliases" in refusal(write(tmp_path, "organization: &a A\ntime_zone: *a\n"))
 

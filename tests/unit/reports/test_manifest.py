@@ -12,6 +12,7 @@ import pytest
 
 from analytics.errors import PackError
 from reports.manifest import FORMAT, MANIFEST_NAME, verify_pack, write_manifest
+from reports.signing import PUBLIC_KEY_NAME, SIGNATURE_FILES
 
 SHA = "0" * 64
 
@@ -139,6 +140,24 @@ def test_what_is_no_manifest_is_an_error_a_person_can_act_on(folder: Path, conte
     with pytest.raises(PackError, match=MANIFEST_NAME) as error:
         verify_pack(folder)
     assert str(folder) in str(error.value)
+
+
+def test_a_folder_named_like_the_manifest_is_an_error_a_person_can_act_on(folder: Path) -> None:
+    (folder / MANIFEST_NAME).unlink()
+    (folder / MANIFEST_NAME).mkdir()
+    with pytest.raises(PackError, match="not a regular file"):
+        verify_pack(folder)
+
+
+@pytest.mark.parametrize("name", sorted(SIGNATURE_FILES))
+def test_a_folder_named_like_a_signature_is_a_problem_and_no_error(folder: Path, name: str) -> None:
+    (folder / name).mkdir()
+    assert any(name in problem and "not a regular file" in problem for problem in verify_pack(folder).problems)
+
+
+def test_a_public_key_that_was_left_behind_tells_of_a_signature_taken_away(folder: Path) -> None:
+    (folder / PUBLIC_KEY_NAME).write_bytes(b"-----BEGIN PUBLIC KEY-----")
+    assert "was the signature taken away?" in verify_pack(folder).problems[0]
 
 
 def test_an_oversized_manifest_is_not_read(folder: Path) -> None:

@@ -141,6 +141,7 @@ def test_bytes_that_are_not_utf_8_are_refused(feeds: Feeds) -> None:
     ("header", "said"),
     [
         (b"sha,deployment_id,sha\n", "'sha' stands twice"),
+        pytest.param(b"deployment_id" + b",c" * 10_000 + b"\n", "10,001 columns", id="endless"),
         (b"deployment_id;sha\n1;2\n", "comma separated"),
         (b"deploymentid\n1\n", "did you mean 'deployment_id'"),
         (b'"deployment_id\n1\n', "unexpected end"),

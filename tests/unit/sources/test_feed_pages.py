@@ -314,3 +314,14 @@ def test_the_cursor_can_be_kept_as_json(feeds: Feeds) -> None:
     feeds.write(NAME, jsonl(deployment(1)))
     cursor: Cursor | None = feeds.read("deployments", NAME).cursor
     assert json.loads(json.dumps(cursor)) == cursor
+
+
+@pytest.mark.parametrize("suffix", ["jsonl.gz", "csv.gz"])
+def test_a_small_file_that_unpacks_without_end_is_read_up_to_a_bound(feeds: Feeds, suffix: str) -> None:
+    first = b"deployment_id,environment\n" if suffix == "csv.gz" else jsonl(deployment("d1"))
+    bomb = gzip.compress(first + (b" " * (1024 * 1024) + b"\n") * 32)
+    feeds.write(f"deployments.{suffix}", bomb)
+    reading = feeds.read("deployments", f"deployments.{suffix}")
+    assert (0, "bad_gzip") in reading.refusals
+    assert "200 times" in reading.pages[-1].refusals[-1].detail
+    assert reading.lines == ([1] if suffix == "jsonl.gz" else [])

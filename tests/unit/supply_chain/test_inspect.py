@@ -1,6 +1,7 @@
 """`quarterdeck inspect` judges each real file as it should be judged, and anything else without a crash."""
 
 import json
+import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -280,3 +281,10 @@ def test_a_file_that_is_neither_is_told_what_was_expected(text: str, tmp_path: P
     assert (one["kind"], one["verdict"]) == ("bundle", "UNSUPPORTED_NOT_A_BUNDLE")
     assert one["reason"].startswith("It is neither a Sigstore bundle nor an SBOM: not JSON (")
     assert one["reason"].endswith(").")
+
+
+def test_a_named_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.json")
+    result = invoke(tmp_path / "pipe.json")
+    assert result.exit_code == 1
+    assert "named pipe" in result.stderr
