@@ -109,8 +109,10 @@ def _walk(node: yaml.Node, location: Location, lines: dict[Location, int], path:
 
 
 def _check_scalar(node: yaml.ScalarNode, path: Path) -> None:
-    """Refuse what could be read but never written again: half of a surrogate pair, and numbers without bound."""
+    """Refuse what could be read but never used: NUL, half of a surrogate pair, and numbers without bound."""
     line = node.start_mark.line + 1
+    if "\0" in node.value:
+        raise SettingsError.at(path, line, "holds a NUL character, which no name or path has", "Remove it.")
     if node.tag not in _TEXT_TAGS and len(node.value) > MAX_VALUE_CHARACTERS:
         raise SettingsError.at(
             path, line, f"a number of {len(node.value):,} characters", "Shorten it, or quote it if it is a name."

@@ -658,13 +658,14 @@ def verify_pack(invocation: Invocation, directory: Path, key: Path | None) -> No
     the pack shows only that the manifest is what was signed.
     """
     from reports.manifest import verify_pack as verify
-    from reports.signing import BUNDLE_NAME, load_private_key, load_public_key
+    from reports.signing import BUNDLE_NAME, MAX_SIGNATURE_BYTES, load_private_key, load_public_key
 
     # A pack is checked anywhere; where there are settings, their key and trusted roots count.
     settings = invocation.settings() if invocation.settings_file.exists() else None
     trusted = None
     if key is not None:
-        trusted = load_public_key(key.read_bytes(), str(key))
+        with key.open("rb") as file:
+            trusted = load_public_key(file.read(MAX_SIGNATURE_BYTES), str(key))
     elif settings is not None and settings.reports.signing_key is not None:
         trusted = load_private_key(settings.reports.signing_key).public_key()
     roots: tuple[Any, ...] = ()

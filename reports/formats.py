@@ -135,8 +135,11 @@ def short_day(value: date) -> str:
 
 
 def moment(value: datetime, zone: ZoneInfo) -> str:
-    """A stored UTC time in the report's zone, to the minute."""
-    local = value.replace(tzinfo=UTC).astimezone(zone)
+    """A stored UTC time in the report's zone, to the minute; in UTC on the last day there is, where no zone fits."""
+    try:
+        local = value.replace(tzinfo=UTC).astimezone(zone)
+    except OverflowError:
+        return f"{short_day(value.date())}, {value:%H:%M}{NBSP}UTC"
     return f"{short_day(local.date())}, {local:%H:%M}"
 
 

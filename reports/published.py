@@ -146,8 +146,11 @@ def has_table(con: duckdb.DuckDBPyConnection, name: str) -> bool:
 
 
 def local_day(at: datetime, zone: ZoneInfo) -> date:
-    """The local day of a stored UTC time."""
-    return at.replace(tzinfo=UTC).astimezone(zone).date()
+    """The local day of a stored UTC time; its UTC day where that is the last there is."""
+    try:
+        return at.replace(tzinfo=UTC).astimezone(zone).date()
+    except OverflowError:
+        return at.date()
 
 
 def read_snapshot(con: duckdb.DuckDBPyConnection) -> dict[str, str]:

@@ -141,9 +141,9 @@ def _day_and_time(text: str) -> str:
     """A time of a manifest to the minute, in UTC; as it stands where it is none."""
     try:
         at = datetime.fromisoformat(text)
-    except ValueError:
+        return f"{at.astimezone(UTC):%Y-%m-%d %H:%M}" if at.tzinfo else text
+    except (ValueError, OverflowError):
         return text
-    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M}" if at.tzinfo else text
 
 
 def write_shelf(settings: Settings, folder: Path | None = None) -> Path:

@@ -5,6 +5,7 @@ A glob or a record may name a named pipe (which waits for its writer for ever), 
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -24,3 +25,15 @@ def read_regular_file(path: Path, most_bytes: int) -> bytes:
     if len(content) > most_bytes:
         raise ValueError(f"it has more than {most_bytes:,} bytes, the most that are read")
     return content
+
+
+def read_named_file(path: Path, most_bytes: int) -> bytes:
+    """The first `most_bytes` of a file that a person named, and one more where it is longer.
+
+    Raises OSError where it cannot be read, a named pipe that lies in a folder included: its writer may never come. A
+    shell's `<(…)` is a pipe too, with a writer for certain, and is read.
+    """
+    if path.is_fifo() and not any(path.is_relative_to(folder) for folder in ("/dev/fd", "/proc")):
+        raise OSError(errno.ESPIPE, "it is a named pipe, which may never end")
+    with path.open("rb") as file:
+        return file.read(most_bytes + 1)

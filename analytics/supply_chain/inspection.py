@@ -16,6 +16,7 @@ from typing import Any
 
 from analytics.errors import SourceError, UsageError
 from analytics.supply_chain.claims import CheckedClaim
+from analytics.supply_chain.file_bytes import read_named_file
 from analytics.supply_chain.sboms.extraction import read_facts
 from analytics.supply_chain.sboms.facts import Component, Facts
 from analytics.supply_chain.sboms.quality import completeness
@@ -251,13 +252,6 @@ def _time(value: datetime | None) -> str | None:
 
 def _read(path: Path) -> bytes:
     try:
-        # A shell's <(…) is a pipe too, with a writer for certain; one that lies in a folder may wait for ever.
-        if path.is_fifo() and not path.is_relative_to("/dev/fd") and not path.is_relative_to("/proc"):
-            raise SourceError(
-                "It is a named pipe, which may never end.", where=str(path), fix="Pipe the content into `-` instead."
-            )
-        with path.open("rb") as file:
-            # One byte more than is judged, so that a longer file is refused for its length and never loaded whole.
-            return file.read(MOST_BYTES + 1)
+        return read_named_file(path, MOST_BYTES)
     except OSError as error:
         raise SourceError(f"The file cannot be read: {error.strerror}.", where=str(path), fix="Name a file.") from error

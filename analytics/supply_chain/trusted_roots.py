@@ -28,7 +28,8 @@ from sigstore.verify import Verifier
 from sigstore_models.trustroot.v1 import TrustedRoot as SigstoreRootModel
 
 from analytics.errors import SettingsError
-from analytics.supply_chain.untrusted import UntrustedInputError, decode_base64, json_text, parse_json
+from analytics.supply_chain.file_bytes import read_named_file
+from analytics.supply_chain.untrusted import MAX_BYTES, UntrustedInputError, decode_base64, json_text, parse_json
 
 PRODUCTION = "sigstore production"
 # The folder inside sigstore-python's wheel: the address of the repository that the root is published in.
@@ -198,7 +199,7 @@ def load_trusted_roots(path: Path) -> tuple[TrustedRoot, ...]:
     A verdict is kept and printed in packs: the folders of the machine that made it are nobody's business.
     """
     try:
-        raw = path.read_bytes()
+        raw = read_named_file(path, MAX_BYTES)
     except OSError as error:
         what = f"The trusted root cannot be read: {error.strerror}."
         raise TrustedRootError(what, where=str(path), fix="Name a file that exists.") from error

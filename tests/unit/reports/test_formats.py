@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -10,6 +12,7 @@ from analytics.statistics import wilson
 from reports.formats import (
     Shown,
     duration,
+    moment,
     number,
     percent,
     quantile_of,
@@ -18,7 +21,7 @@ from reports.formats import (
     show_change,
     show_target,
 )
-from reports.published import Definition, MetricValue
+from reports.published import Definition, MetricValue, local_day
 
 
 def definition(metric: str = "change_lead_time", unit: str = "hours", **more: Any) -> Definition:
@@ -261,3 +264,9 @@ def test_a_mean_of_too_few_answers_is_not_printed() -> None:
     score = definition("satisfaction_score", "ratio", statistic="mean", minimum_n=6)
     assert show(value(0.8, "satisfaction_score", n=5), score).state == "few"
     assert show(value(0.8, "satisfaction_score", n=6), score).main == "80.0\u00a0%"
+
+
+def test_the_last_day_there_is_can_be_shown_east_of_greenwich() -> None:
+    last, zone = datetime(9999, 12, 31, 23, 59), ZoneInfo("Europe/Berlin")
+    assert plain(moment(last, zone)) == "31 Dec 9999, 23:59 UTC"
+    assert local_day(last, zone) == last.date()

@@ -288,3 +288,13 @@ def test_a_named_pipe_is_not_waited_for(tmp_path: Path) -> None:
     result = invoke(tmp_path / "pipe.json")
     assert result.exit_code == 1
     assert "named pipe" in result.stderr
+
+
+@pytest.mark.parametrize("root", ["pipe.json", "/dev/zero"])
+def test_a_root_without_end_is_not_read_to_its_end(root: str, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.json")
+    (tmp_path / "bundle.json").write_text("{}")
+    result = invoke(tmp_path / "bundle.json", "--trusted-root", tmp_path / root)
+    assert result.exit_code == 2
+    assert root in result.stderr
+    assert "unexpected" not in result.stderr
