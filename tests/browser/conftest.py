@@ -1,4 +1,4 @@
-"""A browser that reads packs as people do: the system's Chromium, one for the whole session.
+"""A browser that reads packs as people do: the system's Chromium, one for all pages.
 
 Without one (see `quarterdeck doctor`) these tests skip; CI installs it.
 """
@@ -39,8 +39,9 @@ class Seen:
     requests: list[str] = field(default_factory=list)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    # No longer than its module: while it lives, its event loop runs in this thread, and no other test can run one.
     found = find_browser()
     if found is None:
         pytest.skip("no Chromium on this machine; CI installs one")

@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -66,27 +67,28 @@ def postgres(folder: Path, port: int) -> Iterator[None]:
     programs = SERVERS[-1].parent
     # Postgres refuses to run as root; Debian's package makes a user for it.
     as_user: dict[str, Any] = {}
-    data = folder / "postgres"
-    data.mkdir()
-    if os.geteuid() == 0:
-        user = pwd.getpwnam("postgres")
-        as_user = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
-        os.chown(data, user.pw_uid, user.pw_gid)
-    secret = folder / "password"
-    secret.write_text("a-password")
-    secret.chmod(0o644)
-    options = ["--username", "dagster", "--auth", "scram-sha-256", "--no-sync", "--encoding", "UTF8", "--locale", "C"]
-    subprocess.run(
-        [str(programs / "initdb"), "--pgdata", str(data), "--pwfile", str(secret), *options],
-        check=True,
-        capture_output=True,
-        cwd="/",
-        **as_user,
-    )
-    words = [str(programs / "postgres"), "-D", str(data), "-p", str(port), "-h", "127.0.0.1", "-k", str(data), "-F"]
-    with process(words, folder / "postgres.log", cwd="/", **as_user):
-        until(lambda: listens(port), folder)
-        yield
+    # Not below the tests' folders, which are their user's alone.
+    with tempfile.TemporaryDirectory(prefix="postgres-", ignore_cleanup_errors=True) as own:
+        data, secret = Path(own) / "data", Path(own) / "password"
+        data.mkdir()
+        secret.write_text("a-password")
+        if os.geteuid() == 0:
+            user = pwd.getpwnam("postgres")
+            as_user = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+            for path in (Path(own), data, secret):
+                os.chown(path, user.pw_uid, user.pw_gid)
+        options = ["--username", "dagster", "--auth", "scram-sha-256", "--no-sync", "--encoding", "UTF8"]
+        subprocess.run(
+            [str(programs / "initdb"), "--pgdata", str(data), "--pwfile", str(secret), "--locale", "C", *options],
+            check=True,
+            capture_output=True,
+            cwd="/",
+            **as_user,
+        )
+        words = [str(programs / "postgres"), "-D", str(data), "-p", str(port), "-h", "127.0.0.1", "-k", str(data), "-F"]
+        with process(words, folder / "postgres.log", cwd="/", **as_user):
+            until(lambda: listens(port), folder)
+            yield
 
 
 def listens(port: int) -> bool:
@@ -109,8 +111,6 @@ def until(is_so: Callable[[], Any], folder: Path) -> Any:
 
 def test_a_sensor_starts_a_run_over_postgres_and_it_succeeds(tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("deployment")
-    for parent in [folder, *folder.parents][:3]:
-        parent.chmod(0o755)  # the user that runs Postgres goes through them
     (folder / "feeds").mkdir()
     (folder / "feeds" / "deployments.jsonl").touch()
     (folder / "catalog.yaml").write_text(json.dumps({"services": [{"name": "shop", "repository": "acme/shop"}]}))
