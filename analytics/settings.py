@@ -504,6 +504,14 @@ class Settings(StrictModel):
                 raise unknown_key(name, METRIC_NAMES)
         return targets
 
+    @field_validator("fixed_now")
+    @classmethod
+    def _within_reach(cls, value: datetime | None) -> datetime | None:
+        # Quarters before and after it must exist in every zone.
+        if value is not None and not 1970 <= value.year < 9990:
+            raise ValueError("is not between the years 1970 and 9989")
+        return value
+
     @field_validator("time_zone")
     @classmethod
     def _known_zone(cls, value: str) -> str:

@@ -90,7 +90,7 @@ def _result(row: Row, rule_index: int, path: str) -> dict[str, Any]:
         "guid": _guid(row["id"]),
         "kind": "fail",
         "level": _LEVELS[row["severity"]],
-        "message": {"text": printable(_message(row))},
+        "message": {"text": _unlinked(printable(_message(row)))},
         "locations": [{"physicalLocation": physical, "logicalLocations": _about(row)}],
         "partialFingerprints": {FINGERPRINT: row["id"]},
         "properties": {
@@ -103,6 +103,11 @@ def _result(row: Row, rule_index: int, path: str) -> dict[str, Any]:
         suppression = {"kind": "external", "status": "accepted", "justification": printable(row["waiver"])}
         result["suppressions"] = [suppression]
     return result
+
+
+def _unlinked(text: str) -> str:
+    """A message in which a name makes no link: SARIF takes `[text](target)` for one (section 3.11.6)."""
+    return text.replace("](", "] (")
 
 
 def _message(row: Row) -> str:

@@ -97,6 +97,11 @@ def test_a_result_stands_where_the_policy_does(policies: str | None, line: int |
     assert place.get("region") == ({"startLine": line} if line else None)
 
 
+def test_a_name_makes_no_link_in_a_message() -> None:
+    (result,) = results(finding(service="[x](javascript:alert(1))"))
+    assert "[x] (javascript:alert(1))" in result["message"]["text"]
+
+
 def test_names_that_a_terminal_would_obey_are_written_out() -> None:
     (result,) = results(finding(service="\x1b[31mshop\u202e", reason="\x07bell", component="a/b@1"))
     assert "\x1b" not in json.dumps(result, ensure_ascii=False)
