@@ -33,9 +33,12 @@ from analytics.sources.sarif_gates import MAX_FILE_BYTES, BadSarifError, Level, 
 PAGE_RECORDS = 50_000
 PAGE_BYTES = 64 * 1024 * 1024
 _BUFFER_BYTES = 1024 * 1024
-# Lines of JSON shrink to a tenth or a thirtieth; a bomb of newlines to a thousandth, and each line takes its time.
+# Lines of JSON shrink to a tenth or a thirtieth, a bomb to a thousandth. One long line is passed over quickly and is
+# refused alone; of a bomb of newlines each line takes its time, where a line of a feed takes some compressed bytes.
 MAX_GZIP_RATIO = 200
-_GZIP_BYTES_AT_LEAST = 16 * 1024 * 1024
+_GZIP_BYTES_AT_LEAST = 1024 * 1024 * 1024
+_MAX_LINES_A_BYTE = 2
+_GZIP_LINES_AT_LEAST = 1_000_000
 _BOM = b"\xef\xbb\xbf"
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 _WHITE = b" \t\r\n"
@@ -352,13 +355,18 @@ class _BoundedGzip(gzip.GzipFile):
 
     def __init__(self, file: io.BufferedReader) -> None:
         super().__init__(fileobj=file, mode="rb")
-        self._left = max(_GZIP_BYTES_AT_LEAST, MAX_GZIP_RATIO * os.fstat(file.fileno()).st_size)
+        size = os.fstat(file.fileno()).st_size
+        self._left = max(_GZIP_BYTES_AT_LEAST, MAX_GZIP_RATIO * size)
+        self._lines_left = max(_GZIP_LINES_AT_LEAST, _MAX_LINES_A_BYTE * size)
 
     def readline(self, size: int | None = -1) -> bytes:
         line = super().readline(size)
         self._left -= len(line)
+        self._lines_left -= line.endswith(b"\n")
         if self._left < 0:
             raise gzip.BadGzipFile(f"unpacks to more than {MAX_GZIP_RATIO} times its size, as no text does")
+        if self._lines_left < 0:
+            raise gzip.BadGzipFile("unpacks to more lines than it has bytes, as no feed does")
         return line
 
 

@@ -16,7 +16,7 @@ import jsonschema_rs
 import pytest
 from click.testing import CliRunner
 
-from analytics.supply_chain import keeping
+from analytics.supply_chain import side_by_side
 from analytics.supply_chain.policy import NOT_ASKED
 from quarterdeck.cli import main
 from tests.pipeline.conftest import World, digest_of, sha_of
@@ -272,13 +272,13 @@ def test_the_beginning_of_an_id_is_enough(shipped: Shipping) -> None:
 def judged_inputs(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The inputs that cryptography is asked about from now on."""
     asked: list[str] = []
-    unpatched = keeping.judged_rows
+    unpatched = side_by_side.judged_rows
 
     def judged_rows(sha256: str, *words: Any) -> Any:
         asked.append(sha256)
         return unpatched(sha256, *words)
 
-    monkeypatch.setattr(keeping, "judged_rows", judged_rows)
+    monkeypatch.setattr(side_by_side, "judged_rows", judged_rows)
     return asked
 
 

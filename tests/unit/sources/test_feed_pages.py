@@ -317,11 +317,16 @@ def test_the_cursor_can_be_kept_as_json(feeds: Feeds) -> None:
 
 
 @pytest.mark.parametrize("suffix", ["jsonl.gz", "csv.gz"])
-def test_a_small_file_that_unpacks_without_end_is_read_up_to_a_bound(feeds: Feeds, suffix: str) -> None:
+@pytest.mark.parametrize(("filling", "words"), [(b" " * (1024 * 1024), "200 times"), (b"", "more lines")])
+def test_a_small_file_that_unpacks_without_end_is_read_up_to_a_bound(
+    feeds: Feeds, suffix: str, filling: bytes, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed_pages, "_GZIP_BYTES_AT_LEAST", 1024 * 1024)
+    monkeypatch.setattr(feed_pages, "_GZIP_LINES_AT_LEAST", 1_000)
     first = b"deployment_id,environment\n" if suffix == "csv.gz" else jsonl(deployment("d1"))
-    bomb = gzip.compress(first + (b" " * (1024 * 1024) + b"\n") * 32)
+    bomb = gzip.compress(first + (filling + b"\n") * (32 if filling else 100_000))
     feeds.write(f"deployments.{suffix}", bomb)
     reading = feeds.read("deployments", f"deployments.{suffix}")
     assert (0, "bad_gzip") in reading.refusals
-    assert "200 times" in reading.pages[-1].refusals[-1].detail
+    assert words in reading.pages[-1].refusals[-1].detail
     assert reading.lines == ([1] if suffix == "jsonl.gz" else [])
