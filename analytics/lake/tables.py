@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -46,25 +46,45 @@ def write_table(con: duckdb.DuckDBPyConnection, settings: Settings, name: str, q
     The query gives the table's columns by name (missing ones become NULL); dated tables are split by the quarter of
     their date, for which the connection needs a `calendar` table; rows without one, or far outside it, go to `undated`.
     """
-    table = TABLES[name]
     with scratch(settings) as folder:
-        out = folder / "out"
-        out.mkdir()
-        rows = f"SELECT {_projection(con, table, query)} FROM ({query}) AS written"
-        if table.dated_by:
-            rows = (
-                f"SELECT dated.*, coalesce(calendar.quarter, '{UNDATED}') AS quarter_partition FROM ({rows}) AS dated "
-                f"LEFT JOIN calendar ON calendar.day = CAST(dated.{_quoted(table.dated_by)} AS DATE)"
-            )
-        else:
-            rows = f"SELECT *, '{UNDATED}' AS quarter_partition FROM ({rows})"
-        # Sorted row groups let a reader of one service or repository skip the rest of a file.
-        order = f" ORDER BY quarter_partition, {', '.join(table.sorted_by)}" if table.sorted_by else ""
-        copied = con.execute(
-            f"COPY ({rows}{order}) TO '{_literal(out)}' "
-            "(FORMAT parquet, COMPRESSION zstd, PARTITION_BY (quarter_partition), OVERWRITE_OR_IGNORE)"
-        ).fetchone()
-        _replace(settings.lake_dir / name, out)
+        count = _copy(con, TABLES[name], query, folder)
+        _replace(settings.lake_dir / name, folder)
+    return count
+
+
+def write_partitions(
+    con: duckdb.DuckDBPyConnection, settings: Settings, name: str, query: str, partitions: Collection[str]
+) -> int:
+    """Replace some quarters of a table (`2026-Q1`, `undated`) by a query's rows and return how many there are.
+
+    The query gives every row of these quarters, as for `write_table`; a quarter without rows is removed, and all other
+    quarters stay. Raises ValueError for a row of another quarter, and then nothing is changed.
+    """
+    with scratch(settings) as folder:
+        count = _copy(con, TABLES[name], query, folder)
+        found = {built.name.split("=", 1)[1] for built in folder.iterdir()}
+        if not found <= set(partitions):
+            raise ValueError(f"{name}: rows of {sorted(found - set(partitions))} are not of {sorted(partitions)}")
+        _replace(settings.lake_dir / name, folder, partitions)
+    return count
+
+
+def _copy(con: duckdb.DuckDBPyConnection, table: Table, query: str, folder: Path) -> int:
+    """Write a query's rows below an empty folder, one folder per quarter."""
+    rows = f"SELECT {_projection(con, table, query)} FROM ({query}) AS written"
+    if table.dated_by:
+        rows = (
+            f"SELECT dated.*, coalesce(calendar.quarter, '{UNDATED}') AS quarter_partition FROM ({rows}) AS dated "
+            f"LEFT JOIN calendar ON calendar.day = CAST(dated.{_quoted(table.dated_by)} AS DATE)"
+        )
+    else:
+        rows = f"SELECT *, '{UNDATED}' AS quarter_partition FROM ({rows})"
+    # Sorted row groups let a reader of one service or repository skip the rest of a file.
+    order = f" ORDER BY quarter_partition, {', '.join(table.sorted_by)}" if table.sorted_by else ""
+    copied = con.execute(
+        f"COPY ({rows}{order}) TO '{_literal(folder)}' "
+        "(FORMAT parquet, COMPRESSION zstd, PARTITION_BY (quarter_partition), OVERWRITE_OR_IGNORE)"
+    ).fetchone()
     return int(copied[0]) if copied else 0
 
 
@@ -73,8 +93,8 @@ def clear_table(settings: Settings, name: str) -> None:
     _remove(settings.lake_dir / name, set())
 
 
-def _replace(target: Path, built: Path) -> None:
-    """Move every built file into place by rename, then remove the ones that are no longer part of the table."""
+def _replace(target: Path, built: Path, partitions: Collection[str] | None = None) -> None:
+    """Move every built file into place by rename, then remove the ones that are no longer part of the partitions."""
     kept: set[Path] = set()
     for folder in sorted(built.iterdir()):
         destination = target / f"quarter={folder.name.split('=', 1)[1]}"
@@ -83,17 +103,19 @@ def _replace(target: Path, built: Path) -> None:
             final = destination / f"part-{number:04d}.parquet"
             file.replace(final)
             kept.add(final)
-    _remove(target, kept)
+    _remove(target, kept, partitions)
 
 
-def _remove(target: Path, kept: set[Path]) -> None:
-    """Remove the files of a table that are not to be kept, and folders that hold none any more."""
-    for old in target.glob("quarter=*/*.parquet"):
-        if old not in kept:
-            old.unlink()
-    for empty in target.glob("quarter=*"):
-        if not any(empty.iterdir()):
-            empty.rmdir()
+def _remove(target: Path, kept: set[Path], partitions: Collection[str] | None = None) -> None:
+    """Remove the files of a table, or of some partitions, that are not to be kept, and folders that hold none then."""
+    for folder in target.glob("quarter=*"):
+        if partitions is not None and folder.name.removeprefix("quarter=") not in partitions:
+            continue
+        for old in folder.glob("*.parquet"):
+            if old not in kept:
+                old.unlink()
+        if not any(folder.iterdir()):
+            folder.rmdir()
 
 
 def lake_relation(settings: Settings, name: str) -> str:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from analytics.engine import connect
 from analytics.errors import LakeError
-from analytics.lake.tables import lake_relation, scratch, write_table
+from analytics.lake.tables import lake_relation, scratch, write_partitions, write_table
 from analytics.lake.typed import typed_query
 from analytics.settings import Settings, load_settings
 from analytics.sources.entities import ENTITIES
@@ -54,6 +54,35 @@ def test_writing_again_replaces_every_partition_and_drops_the_ones_that_are_gone
         assert {path.name for path in folder.iterdir()} == {"quarter=2026-Q1", "quarter=2026-Q2"}
         assert write_table(con, settings, "service_incidents", incidents("2026-04-05")) == 1
     assert {path.name for path in folder.iterdir()} == {"quarter=2026-Q2"}
+
+
+def keys(con: duckdb.DuckDBPyConnection, settings: Settings) -> list[tuple[str, str]]:
+    query = f"SELECT incident_key, CAST(opened_day AS VARCHAR) FROM {lake_relation(settings, 'service_incidents')}"
+    return sorted(con.execute(query).fetchall())
+
+
+def test_writing_one_quarter_leaves_the_others_as_they_are(settings: Settings) -> None:
+    folder = settings.lake_dir / "service_incidents"
+    with connect(settings) as con:
+        calendar(con)
+        write_table(con, settings, "service_incidents", incidents("2026-01-05", "2026-04-05", "1971-01-01"))
+        others = {path: path.stat().st_mtime_ns for path in folder.glob("*/*.parquet") if "Q2" not in str(path)}
+        query = "SELECT 's' AS service, 'new' AS incident_key, DATE '2026-04-05' AS opened_day"
+        assert write_partitions(con, settings, "service_incidents", query, ["2026-Q2"]) == 1
+        assert keys(con, settings) == [("i0", "2026-01-05"), ("i2", "1971-01-01"), ("new", "2026-04-05")]
+        assert {path: path.stat().st_mtime_ns for path in others} == others
+        assert write_partitions(con, settings, "service_incidents", f"{query} LIMIT 0", ["2026-Q2", "undated"]) == 0
+        assert keys(con, settings) == [("i0", "2026-01-05")]
+    assert {path.name for path in folder.iterdir()} == {"quarter=2026-Q1"}
+
+
+def test_a_row_of_another_quarter_is_refused_and_nothing_changes(settings: Settings) -> None:
+    with connect(settings) as con:
+        calendar(con)
+        write_table(con, settings, "service_incidents", incidents("2026-01-05"))
+        with pytest.raises(ValueError, match=r"rows of \['2026-Q2'\] are not of \['2026-Q1'\]"):
+            write_partitions(con, settings, "service_incidents", incidents("2026-01-05", "2026-04-05"), ["2026-Q1"])
+        assert keys(con, settings) == [("i0", "2026-01-05")]
 
 
 def test_a_column_that_an_earlier_version_did_not_write_is_null(settings: Settings) -> None:
