@@ -17,11 +17,11 @@ WHERE NOT counts_as_failed_attempt
 UNION ALL
 SELECT attempts.service AS subject,
        attempts.day,
-       CAST(NULL AS VARCHAR) AS excluded,
+       CAST(NULL AS String) AS excluded,
        1 AS numerator,
        1 AS denominator,
        attempts.deployment_key,
-       CAST(NULL AS VARCHAR) AS kind,
+       CAST(NULL AS String) AS kind,
        attempts.sha,
        attempts.finished_at,
        true AS failed,

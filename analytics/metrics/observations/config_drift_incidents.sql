@@ -19,7 +19,7 @@ SELECT incidents.service AS subject,
        incidents.incident_key,
        incidents.title,
        incidents.severity,
-       CAST(NULL AS VARCHAR) AS label,
+       CAST(NULL AS String) AS label,
        incidents.opened_at,
        incidents.url
 FROM service_incidents AS incidents

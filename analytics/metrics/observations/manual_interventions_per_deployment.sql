@@ -8,8 +8,8 @@ SELECT service AS subject,
        'deployment' AS what,
        deployment_key,
        repository,
-       CAST(NULL AS VARCHAR) AS run_id,
-       CAST(NULL AS VARCHAR) AS detail,
+       CAST(NULL AS String) AS run_id,
+       CAST(NULL AS String) AS detail,
        finished_at AS happened_at
 FROM service_deployments
 UNION ALL

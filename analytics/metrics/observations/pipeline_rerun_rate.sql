@@ -1,7 +1,7 @@
 -- One row per run, marked when somebody ran it again. Source: metrics.md section 3, re-run rate.
 SELECT repository AS subject,
        day,
-       CAST(NULL AS VARCHAR) AS excluded,
+       CAST(NULL AS String) AS excluded,
        CASE WHEN attempt > 1 THEN 1 ELSE 0 END AS numerator,
        1 AS denominator,
        repository,
