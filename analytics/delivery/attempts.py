@@ -30,9 +30,35 @@ _RUN_OUTCOMES = {
     "skipped": "skipped",
     "neutral": "skipped",
 }
-_COLUMNS = (
-    "service, kind, source_id, run_id, attempt, region, repository, environment, sha, digest, artifact_repository, "
-    "artifact_sha, ref, status, statuses, created_at, started_at, finished_at, labels, creator, revisions, origin, line"
+# What an attempt is made of, of a row of `matched_attempts`.
+ATTEMPT_COLUMNS = (
+    "service",
+    "kind",
+    "source_id",
+    "run_id",
+    "attempt",
+    "region",
+    "repository",
+    "environment",
+    "sha",
+    "digest",
+    "artifact_repository",
+    "artifact_sha",
+    "ref",
+    "status",
+    "statuses",
+    "created_at",
+    "started_at",
+    "finished_at",
+    "labels",
+    "creator",
+    "revisions",
+    "origin",
+    "line",
+)
+_COLUMNS = ", ".join(ATTEMPT_COLUMNS)
+_ORDERED_BY = tuple(
+    ATTEMPT_COLUMNS.index(name) for name in ("service", "source_id", "attempt", "region", "origin", "line")
 )
 
 
@@ -242,24 +268,22 @@ def _match_tags(con: duckdb.DuckDBPyConnection, catalog: Catalog) -> None:
     )
 
 
-def read_attempts(
-    con: duckdb.DuckDBPyConnection, services: Iterable[str], now: datetime, built_of: BuiltOf | None = None
+def attempts_of(
+    rows: Iterable[Sequence[Any]], now: datetime, built_of: BuiltOf | None = None
 ) -> dict[str, list[Attempt]]:
-    """Attempts by service, judged at the cut-off; what began later is ignored."""
-    cursor = con.execute(
-        f"SELECT {_COLUMNS} FROM matched_attempts WHERE list_contains(?, service) "
-        "ORDER BY service, source_id, attempt, region",
-        [list(services)],
-    )
-    names = [column[0] for column in cursor.description]
+    """Attempts by service from rows of ATTEMPT_COLUMNS, judged at the cut-off; what began later is ignored."""
     attempts: dict[str, list[Attempt]] = {}
-    while rows := cursor.fetchmany(10_000):
-        for values in rows:
-            row = dict(zip(names, values, strict=True))
-            if row["created_at"] <= now:
-                proven = built_of(row["service"], row["digest"]) if built_of and row["digest"] else ()
-                attempts.setdefault(row["service"], []).append(_attempt(row, now, proven))
+    for values in sorted(rows, key=_row_order):
+        row = dict(zip(ATTEMPT_COLUMNS, values, strict=True))
+        if row["created_at"] <= now:
+            proven = built_of(row["service"], row["digest"]) if built_of and row["digest"] else ()
+            attempts.setdefault(row["service"], []).append(_attempt(row, now, proven))
     return {service: _distinct_keys(found) for service, found in attempts.items()}
+
+
+def _row_order(values: Sequence[Any]) -> tuple[tuple[bool, Any], ...]:
+    """An order that no engine, plan or arrival can change."""
+    return tuple((values[at] is None, 0 if values[at] is None else values[at]) for at in _ORDERED_BY)
 
 
 def _distinct_keys(attempts: list[Attempt]) -> list[Attempt]:

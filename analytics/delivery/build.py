@@ -11,7 +11,6 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from functools import lru_cache
 from importlib import metadata
 from typing import Any
 
@@ -19,13 +18,15 @@ import duckdb
 
 from analytics import progress
 from analytics.catalog import Catalog, load_catalog
-from analytics.delivery.attempts import BuiltOf, match_attempts, read_attempts
+from analytics.delivery.attempts import BuiltOf, match_attempts
+from analytics.delivery.batch import Batch, Terms, derive_batch
 from analytics.delivery.incidents import merge_incidents
 from analytics.delivery.inputs import input_rows
 from analytics.delivery.loading import (
     batches,
     prepare_commits,
-    read_histories,
+    read_attempts,
+    read_commits,
     read_pull_requests,
     service_repositories,
 )
@@ -33,8 +34,6 @@ from analytics.delivery.overrides import load_overrides
 from analytics.delivery.practices import practice_facts, quarter_rows, runbook_rows
 from analytics.delivery.queries import sql
 from analytics.delivery.records import Incident, Rules
-from analytics.delivery.rows import fact_rows
-from analytics.delivery.service_facts import derive_service
 from analytics.lake.parts import TableParts
 from analytics.lake.tables import clear_table, create_views, scratch, write_table
 from analytics.lake.turns import taking_turns
@@ -305,32 +304,27 @@ def _delivery_facts(
     built_of: BuiltOf | None,
 ) -> None:
     """Deployments, ownership, failures and incidents, one service at a time."""
-
-    @lru_cache(maxsize=100_000)
-    def local_day(moment: datetime) -> date:
-        return settings.calendar.local_day(moment)
-
+    terms = Terms(rules, tuple(settings.bots), settings.calendar)
     prepare_commits(con, rules, {s.repository.casefold() for s in catalog.services if s.paths})
     repositories = service_repositories(con, catalog.services)
     incidents = _incidents_by_service(con, catalog, rules)
     done = 0
     for batch in batches(con, catalog.services, repositories):
         needed = {name for service in batch for name in repositories[service.name]}
-        histories = read_histories(con, needed, settings.bots)
-        requests = read_pull_requests(con, needed, rules)
-        attempts = read_attempts(con, [service.name for service in batch], rules.now, built_of)
-        for service in batch:
-            own = repositories[service.name]
-            facts = derive_service(
-                service,
-                attempts.get(service.name, []),
-                {name: history for name, history in histories.items() if name in own},
-                {name: found for name, found in requests.items() if name in own},
-                incidents.get(service.name, []),
-                rules,
-            )
-            for table, row in fact_rows(facts, rules.now, local_day):
-                parts.add(table, row)
+        rows = derive_batch(
+            Batch(
+                batch,
+                repositories,
+                read_commits(con, needed),
+                read_pull_requests(con, needed),
+                read_attempts(con, [service.name for service in batch]),
+                incidents,
+            ),
+            terms,
+            built_of,
+        )
+        for table, row in rows:
+            parts.add(table, row)
         done += len(batch)
         progress.report(STAGE, "services", done, len(catalog.services))
 

@@ -1,4 +1,4 @@
-"""Reads the records of a batch of services from the typed tables into plain objects."""
+"""Reads the rows of a batch of services from the typed tables."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 import duckdb
 
 from analytics.catalog import Service
-from analytics.delivery.history import CommitFacts, History
-from analytics.delivery.records import PullRequestFacts, Rules
-from analytics.globs import name_matches
+from analytics.delivery.attempts import ATTEMPT_COLUMNS
+from analytics.delivery.batch import COMMIT_COLUMNS, PULL_REQUEST_COLUMNS
+from analytics.delivery.records import Rules
 
 # Bounds the commits that stand in memory at one time.
 COMMITS_PER_BATCH = 100_000
@@ -82,69 +82,31 @@ def batches(
         yield batch
 
 
-def read_histories(
-    con: duckdb.DuckDBPyConnection, repositories: Collection[str], bots: Collection[str]
-) -> dict[str, History]:
-    """Commit graphs by folded repository name."""
+def read_commits(con: duckdb.DuckDBPyConnection, repositories: Collection[str]) -> Iterator[tuple[Any, ...]]:
+    """Rows of COMMIT_COLUMNS of some repositories, by their folded names."""
     cursor = con.execute(
-        "SELECT folded, sha, parents, author, is_bot, authored_at, patch_id, files, reverts, reverts_pull_requests, "
-        "picked_from FROM commit_facts WHERE list_contains(?, folded)",
+        f"SELECT {', '.join(COMMIT_COLUMNS)} FROM commit_facts WHERE list_contains(?, folded)", [sorted(repositories)]
+    )
+    yield from _rows(cursor)
+
+
+def read_pull_requests(con: duckdb.DuckDBPyConnection, repositories: Collection[str]) -> Iterator[tuple[Any, ...]]:
+    """Rows of PULL_REQUEST_COLUMNS of some repositories, by their folded names."""
+    cursor = con.execute(
+        f"SELECT {', '.join(PULL_REQUEST_COLUMNS)} FROM pull_request_facts WHERE list_contains(?, folded)",
         [sorted(repositories)],
     )
-    commits: dict[str, list[CommitFacts]] = {name: [] for name in repositories}
-    bot_names: dict[str | None, bool] = {}
-    while rows := cursor.fetchmany(10_000):
-        for folded, sha, parents, author, is_bot, authored_at, patch, files, reverts, pulls, picked in rows:
-            if is_bot is None:
-                if author not in bot_names:
-                    bot_names[author] = name_matches(author, bots)
-                is_bot = bot_names[author]
-            commits[folded].append(
-                CommitFacts(
-                    sha=sha,
-                    parents=tuple(parents or ()),
-                    author=author,
-                    is_bot=is_bot,
-                    authored_at=authored_at,
-                    patch_id=patch,
-                    files=None if files is None else tuple(files),
-                    reverts=tuple(reverts or ()),
-                    reverts_pull_requests=tuple(int(number) for number in pulls or ()),
-                    picked_from=tuple(picked or ()),
-                )
-            )
-    return {name: History(found) for name, found in commits.items()}
+    yield from _rows(cursor)
 
 
-def read_pull_requests(
-    con: duckdb.DuckDBPyConnection, repositories: Collection[str], rules: Rules
-) -> dict[str, list[PullRequestFacts]]:
-    """Pull requests by folded repository name; what happened after the cut-off has not happened."""
+def read_attempts(con: duckdb.DuckDBPyConnection, services: Iterable[str]) -> Iterator[tuple[Any, ...]]:
+    """Rows of ATTEMPT_COLUMNS of some services."""
     cursor = con.execute(
-        "SELECT folded, number, title, labels, head_ref, created_at, first_review_at, approved_at, merged_at, "
-        "merge_commit_sha, commits FROM pull_request_facts WHERE list_contains(?, folded) ORDER BY folded, number",
-        [sorted(repositories)],
+        f"SELECT {', '.join(ATTEMPT_COLUMNS)} FROM matched_attempts WHERE list_contains(?, service)", [list(services)]
     )
+    yield from _rows(cursor)
 
-    def known(at: Any) -> Any:
-        return at if at is not None and at <= rules.now else None
 
-    requests: dict[str, list[PullRequestFacts]] = {}
+def _rows(cursor: duckdb.DuckDBPyConnection) -> Iterator[tuple[Any, ...]]:
     while rows := cursor.fetchmany(10_000):
-        for folded, number, title, labels, head_ref, created, reviewed, approved, merged, merge_sha, shas in rows:
-            requests.setdefault(folded, []).append(
-                PullRequestFacts(
-                    repository=folded,
-                    number=number,
-                    title=title,
-                    labels=tuple(labels or ()),
-                    head_ref=head_ref,
-                    created_at=created,
-                    first_review_at=known(reviewed),
-                    approved_at=known(approved),
-                    merged_at=known(merged),
-                    merge_commit_sha=merge_sha,
-                    commits=tuple(shas or ()),
-                )
-            )
-    return requests
+        yield from rows
