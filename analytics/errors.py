@@ -73,5 +73,9 @@ class LakeError(QuarterdeckError):
     """The lake or the published database is missing, unreadable or from another version."""
 
 
+class EngineError(QuarterdeckError):
+    """The engine that the settings name cannot be had, or a query failed on it."""
+
+
 class PackError(QuarterdeckError):
     """A report pack cannot be made or does not verify."""

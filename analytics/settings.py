@@ -431,11 +431,30 @@ class ReportSettings(StrictModel):
 
 
 class EngineSettings(StrictModel):
-    """How much of the machine DuckDB may take; the rest spills to the storage's temporary folder."""
+    """What runs the queries: DuckDB on this machine, or Spark; and how much of the machine DuckDB may take.
 
+    What exceeds the memory limit spills to the storage's temporary folder.
+    """
+
+    type: Literal["duckdb", "spark"] = "duckdb"
+    # A cluster: Spark Connect's address (`sc://host:15002`) or a master (`spark://…`, `yarn`); none is this machine.
+    remote: str | None = Field(default=None, pattern=r"^(sc://|spark://|k8s://|yarn$|local(\[(\d+|\*)\])?$)\S*$")
+    # Spark's own settings, such as spark.executor.memory; secrets belong into the cluster's configuration.
+    options: dict[str, str | int | bool] = {}
     memory_limit: str = Field(default="2GB", pattern=r"^\d+(\.\d+)?\s?[KMGT]i?B$")
     max_temp_directory_size: str = Field(default="50GB", pattern=r"^\d+(\.\d+)?\s?[KMGT]i?B$")
     threads: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _spark_alone_has_options(self) -> EngineSettings:
+        if self.type != "spark" and (self.remote or self.options):
+            raise ValueError("`remote` and `options` are Spark's; add `type: spark` or remove them")
+        for name in self.options:
+            if not name.startswith("spark."):
+                raise ValueError(f"'{name}' is no setting of Spark's: they begin with `spark.`")
+            if any(word in name.lower() for word in ("secret", "password", "token", "credential", "access.key")):
+                raise ValueError(f"'{name}' may hold a secret; put it into the cluster's configuration")
+        return self
 
 
 class ScheduleSettings(StrictModel):

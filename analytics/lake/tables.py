@@ -88,6 +88,11 @@ def _copy(con: duckdb.DuckDBPyConnection, table: Table, query: str, folder: Path
     return int(copied[0]) if copied else 0
 
 
+def place_table(settings: Settings, name: str, built: Path) -> None:
+    """Make files that somebody wrote the rows of a table: `built` holds a folder `…=QUARTER` per partition."""
+    _replace(settings.lake_dir / name, built)
+
+
 def clear_table(settings: Settings, name: str) -> None:
     """Leave a table without rows."""
     _remove(settings.lake_dir / name, set())

@@ -5,14 +5,16 @@ Source: metrics.md sections 2, 3 and 8; intervals by reports.md section 2.
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-import duckdb
 import numpy as np
 
-from analytics.metrics.metric import MICROSECONDS, TRILLION, Metric
+from analytics.engines.port import Engine
+from analytics.metrics.metric import MICROSECONDS, TRILLION, Metric, observations_sql
 from analytics.periods import Quarter
 from analytics.statistics import (
     clustered_mean_interval,
@@ -40,11 +42,23 @@ class Measured:
     open: int = 0
 
 
-class Aggregation:
-    """Reduces the view `observations` over the tables `calendar` and `members` of a connection."""
+def create_observations(engine: Engine, metric: Metric) -> None:
+    """Make the views `observations`, a metric's rows with `series`, and `dated`, the same with their quarter."""
+    series = "" if metric.series != (None,) else "CAST(NULL AS VARCHAR) AS series, "
+    engine.create_view("observations", f"SELECT {series}seen.* FROM ({observations_sql(metric.query)}) AS seen")
+    engine.create_view("dated", "SELECT o.*, c.quarter FROM observations AS o JOIN calendar AS c ON c.day = o.day")
 
-    def __init__(self, con: duckdb.DuckDBPyConnection, quarters: Sequence[Quarter]) -> None:
-        self.con = con
+
+def _of_members(metric: Metric) -> str:
+    """The join of rows `o` with the scopes that their subject belongs to."""
+    return f"JOIN members AS m ON m.subject_kind = '{metric.subject}' AND m.subject = o.subject"
+
+
+class Aggregation:
+    """Reduces the view `observations` over the tables `calendar` and `members` of an engine's session."""
+
+    def __init__(self, engine: Engine, quarters: Sequence[Quarter]) -> None:
+        self.engine = engine
         self.quarters = quarters
 
     def values(self, metrics: Sequence[Metric]) -> dict[str, dict[Key, Measured]]:
@@ -65,35 +79,33 @@ class Aggregation:
     def rows(self, metric: Metric) -> dict[Key, Counter[str | None]]:
         """Rows by scope, name, quarter, series and the reason why they are left out, None for those that count."""
         counts: dict[Key, Counter[str | None]] = defaultdict(Counter)
-        for scope, name, quarter, series, reason, count in self.con.execute(
-            "SELECT m.scope, m.name, o.quarter, o.series, o.excluded, sum(o.rows)::BIGINT FROM "
-            "(SELECT subject, c.quarter, series, excluded, count(*) AS rows FROM observations "
-            "JOIN calendar c USING (day) GROUP BY ALL) o "
-            "JOIN members m ON m.subject_kind = ? AND m.subject = o.subject GROUP BY ALL",
-            [metric.subject],
-        ).fetchall():
+        for scope, name, quarter, series, reason, count in self.engine.rows(
+            "SELECT m.scope, m.name, o.quarter, o.series, o.excluded, CAST(sum(o.seen) AS BIGINT) AS seen FROM "
+            "(SELECT subject, quarter, series, excluded, count(*) AS seen FROM dated "
+            f"GROUP BY subject, quarter, series, excluded) AS o {_of_members(metric)} "
+            "GROUP BY m.scope, m.name, o.quarter, o.series, o.excluded"
+        ):
             counts[scope, name, quarter, series][reason] += count
         return counts
 
     def _counts(self, metric: Metric) -> dict[Key, Measured]:
-        found = self.con.execute(
-            "SELECT m.scope, m.name, o.quarter, o.series, sum(o.rows)::BIGINT FROM "
-            "(SELECT subject, c.quarter, series, count(*) AS rows "
-            "FROM observations JOIN calendar c USING (day) WHERE excluded IS NULL GROUP BY ALL) o "
-            "JOIN members m ON m.subject_kind = ? AND m.subject = o.subject GROUP BY ALL",
-            [metric.subject],
-        ).fetchall()
+        found = self.engine.rows(
+            "SELECT m.scope, m.name, o.quarter, o.series, CAST(sum(o.seen) AS BIGINT) AS seen FROM "
+            "(SELECT subject, quarter, series, count(*) AS seen "
+            f"FROM dated WHERE excluded IS NULL GROUP BY subject, quarter, series) AS o {_of_members(metric)} "
+            "GROUP BY m.scope, m.name, o.quarter, o.series"
+        )
         return {(scope, name, quarter, series): Measured(n=count) for scope, name, quarter, series, count in found}
 
     def _sums(self, metric: Metric) -> dict[Key, Measured]:
-        found = self.con.execute(
-            "SELECT m.scope, m.name, o.quarter, o.series, sum(o.numerator)::BIGINT, sum(o.denominator)::BIGINT FROM "
-            "(SELECT subject, c.quarter, series, sum(numerator)::BIGINT AS numerator, "
-            "sum(denominator)::BIGINT AS denominator "
-            "FROM observations JOIN calendar c USING (day) WHERE excluded IS NULL GROUP BY ALL) o "
-            "JOIN members m ON m.subject_kind = ? AND m.subject = o.subject GROUP BY ALL",
-            [metric.subject],
-        ).fetchall()
+        found = self.engine.rows(
+            "SELECT m.scope, m.name, o.quarter, o.series, CAST(sum(o.numerator) AS BIGINT) AS numerator, "
+            "CAST(sum(o.denominator) AS BIGINT) AS denominator FROM "
+            "(SELECT subject, quarter, series, CAST(sum(numerator) AS BIGINT) AS numerator, "
+            "CAST(sum(denominator) AS BIGINT) AS denominator "
+            f"FROM dated WHERE excluded IS NULL GROUP BY subject, quarter, series) AS o {_of_members(metric)} "
+            "GROUP BY m.scope, m.name, o.quarter, o.series"
+        )
         found = [row for row in found if row[5]]
         measured = {
             (scope, name, quarter, series): Measured(
@@ -116,18 +128,19 @@ class Aggregation:
     def _means(self, metric: Metric) -> dict[Key, Measured]:
         """Means of trillionths; the interval allows for several rows of one cluster being alike."""
         found: dict[Key, Measured] = {}
-        for scope, name, quarter, series, total, amounts, clusters in self.con.execute(
-            "SELECT m.scope, m.name, c.quarter, o.series, sum(o.amount_trillionths), "
-            "list(o.amount_trillionths ORDER BY o.amount_trillionths, o.cluster), "
-            "list(o.cluster ORDER BY o.amount_trillionths, o.cluster) "
-            "FROM observations o JOIN calendar c ON c.day = o.day "
-            "JOIN members m ON m.subject_kind = ? AND m.subject = o.subject WHERE o.excluded IS NULL GROUP BY ALL",
-            [metric.subject],
-        ).fetchall():
+        gathered: dict[Key, list[tuple[int, str | None]]] = defaultdict(list)
+        for scope, name, quarter, series, amount, cluster in self.engine.rows(
+            "SELECT m.scope, m.name, o.quarter, o.series, o.amount_trillionths, o.cluster "
+            f"FROM dated AS o {_of_members(metric)} WHERE o.excluded IS NULL"
+        ):
+            gathered[scope, name, quarter, series].append((amount, cluster))
+        for key, rows in gathered.items():
+            rows.sort(key=lambda row: (row[0], row[1] or ""))
+            amounts, clusters = [row[0] for row in rows], [row[1] for row in rows]
             shares = np.array(amounts, dtype=np.float64) / TRILLION
             interval = clustered_mean_interval(shares, clusters)
-            found[scope, name, quarter, series] = Measured(
-                value=int(total) / (len(amounts) * TRILLION),
+            found[key] = Measured(
+                value=sum(amounts) / (len(amounts) * TRILLION),
                 n=len(amounts),
                 low=None if interval is None else interval.low,
                 high=None if interval is None else interval.high,
@@ -141,29 +154,36 @@ class Aggregation:
         results: dict[str, dict[Key, Measured]] = {metric.name: {} for metric in metrics}
         for scope in SCOPES:
             # One scope at a time: sorted lists of ten million durations for three scopes at once would not fit.
-            self.con.execute(
-                "CREATE OR REPLACE TEMP TABLE sorted_amounts AS "
-                "SELECT m.name, c.quarter, o.series, count(*) AS n, "
-                f"quantile_cont(o.amount_us, {[metric.quantile for metric in metrics]}) AS quantiles, "
-                "list_sort(list(o.amount_us)) AS amounts "
-                "FROM observations o JOIN calendar c ON c.day = o.day "
-                "JOIN members m ON m.subject_kind = $kind AND m.subject = o.subject AND m.scope = $scope "
-                "WHERE o.excluded IS NULL GROUP BY ALL",
-                {"kind": first.subject, "scope": scope},
+            self.engine.create_table(
+                "sorted_amounts",
+                "SELECT m.name, o.quarter, o.series, count(*) AS n, sort_array(collect_list(o.amount_us)) AS amounts "
+                f"FROM dated AS o {_of_members(first)} AND m.scope = '{scope}' "
+                "WHERE o.excluded IS NULL GROUP BY m.name, o.quarter, o.series",
             )
-            sizes = [row[0] for row in self.con.execute("SELECT DISTINCT n FROM sorted_amounts").fetchall()]
+            sizes = sorted(row[0] for row in self.engine.rows("SELECT DISTINCT n FROM sorted_amounts"))
             if not sizes:
                 continue
-            for number, metric in enumerate(metrics, start=1):
+            ranks: dict[str, list[Any]] = {"n": sizes}
+            for number, metric in enumerate(metrics):
                 low, high = quantile_ranks_array(sizes, metric.quantile)
-                for name, quarter, series, n, middle, lower, upper in self.con.execute(
-                    f"SELECT name, quarter, series, n, quantiles[{number}], CASE WHEN low > 0 THEN amounts[low] END, "
-                    "CASE WHEN low > 0 THEN amounts[high] END FROM sorted_amounts JOIN "
-                    "(SELECT unnest(?) AS n, unnest(?) AS low, unnest(?) AS high) USING (n)",
-                    [sizes, low.tolist(), high.tolist()],
-                ).fetchall():
+                # Interpolated between the two values around the place; a rank of 0 gives NULL.
+                at = [metric.quantile * (n - 1) for n in sizes]
+                ranks |= {f"low_{number}": low.tolist(), f"high_{number}": high.tolist()}
+                ranks |= {
+                    f"below_{number}": [math.floor(a) + 1 for a in at],
+                    f"above_{number}": [math.ceil(a) + 1 for a in at],
+                }
+            self.engine.create_values("ranks", dict.fromkeys(ranks, "BIGINT"), list(zip(*ranks.values(), strict=True)))
+            picked = ", ".join(f"nth(s.amounts, r.{name}) AS {name}" for name in ranks if name != "n")
+            for name, quarter, series, n, *found in self.engine.rows(
+                f"SELECT s.name, s.quarter, s.series, s.n, {picked} "
+                "FROM sorted_amounts AS s JOIN ranks AS r ON r.n = s.n"
+            ):
+                for number, metric in enumerate(metrics):
+                    lower, upper, below, above = found[4 * number : 4 * number + 4]
+                    share = math.modf(metric.quantile * (n - 1))[0]
                     results[metric.name][scope, name, quarter, series] = Measured(
-                        value=middle / unit,
+                        value=(below + (above - below) * share) / unit,
                         n=n,
                         low=None if lower is None else lower / unit,
                         high=None if upper is None else upper / unit,
@@ -176,11 +196,12 @@ class Aggregation:
     def _open_incidents(self) -> dict[Key, int]:
         """Incidents that were opened in or before a quarter and had not ended at the cut-off."""
         opened: dict[tuple[str, str], list[tuple[str, int]]] = defaultdict(list)
-        for scope, name, quarter, count in self.con.execute(
-            "SELECT m.scope, m.name, c.quarter, count(*) FROM service_incidents i "
-            "JOIN members m ON m.subject_kind = 'service' AND m.subject = i.service "
-            "JOIN calendar c ON c.day = i.opened_day WHERE i.restored_at IS NULL GROUP BY ALL"
-        ).fetchall():
+        for scope, name, quarter, count in self.engine.rows(
+            "SELECT m.scope, m.name, c.quarter, count(*) AS seen FROM service_incidents AS i "
+            "JOIN members AS m ON m.subject_kind = 'service' AND m.subject = i.service "
+            "JOIN calendar AS c ON c.day = i.opened_day WHERE i.restored_at IS NULL "
+            "GROUP BY m.scope, m.name, c.quarter"
+        ):
             opened[scope, name].append((quarter, count))
         return {
             (scope, name, str(quarter), None): total
@@ -193,12 +214,10 @@ class Aggregation:
         unit = MICROSECONDS[metric.unit]
         ended: dict[Key, list[float]] = defaultdict(list)
         running: dict[Key, list[float]] = defaultdict(list)
-        for scope, name, quarter, amount, is_open in self.con.execute(
-            "SELECT m.scope, m.name, c.quarter, o.amount_us, o.open FROM observations o "
-            "JOIN calendar c ON c.day = o.day "
-            "JOIN members m ON m.subject_kind = ? AND m.subject = o.subject WHERE o.excluded IS NULL",
-            [metric.subject],
-        ).fetchall():
+        for scope, name, quarter, amount, is_open in self.engine.rows(
+            "SELECT m.scope, m.name, o.quarter, o.amount_us, o.open "
+            f"FROM dated AS o {_of_members(metric)} WHERE o.excluded IS NULL"
+        ):
             (running if is_open else ended)[scope, name, quarter, None].append(amount / unit)
         found = {}
         for key in {*ended, *running}:
@@ -212,13 +231,13 @@ class Aggregation:
                 value=busy / window, n=runners, numerator=float(busy / hour), denominator=float(window / hour)
             )
             for hour in (MICROSECONDS["hours"],)
-            for scope, name, quarter, busy, window, runners in self.con.execute(
-                "SELECT scope, name, quarter, sum(busy)::BIGINT, sum(window_us)::BIGINT, count(*) FROM "
-                "(SELECT m.scope, m.name, c.quarter, o.runner, least(sum(o.numerator), max(o.denominator)) AS busy, "
-                "max(o.denominator) AS window_us FROM observations o JOIN calendar c ON c.day = o.day "
-                "JOIN members m ON m.subject_kind = ? AND m.subject = o.subject WHERE o.excluded IS NULL GROUP BY ALL) "
-                "GROUP BY ALL",
-                [metric.subject],
-            ).fetchall()
+            for scope, name, quarter, busy, window, runners in self.engine.rows(
+                "SELECT scope, name, quarter, CAST(sum(busy) AS BIGINT) AS busy, "
+                "CAST(sum(window_us) AS BIGINT) AS window_us, count(*) AS runners FROM "
+                "(SELECT m.scope, m.name, o.quarter, o.runner, least(sum(o.numerator), max(o.denominator)) AS busy, "
+                f"max(o.denominator) AS window_us FROM dated AS o {_of_members(metric)} "
+                "WHERE o.excluded IS NULL GROUP BY m.scope, m.name, o.quarter, o.runner) AS runner_quarters "
+                "GROUP BY scope, name, quarter"
+            )
             if window
         }

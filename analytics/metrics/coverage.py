@@ -21,6 +21,8 @@ _TOLD_BY = {
     "attestations": "attestation_places",
     "sboms": "sbom_documents",
 }
+# The columns of the table `members`.
+MEMBERS = {"scope": "VARCHAR", "name": "VARCHAR", "subject_kind": "VARCHAR", "subject": "VARCHAR"}
 # Nothing counts where nothing was collected or live, whatever rows are there: n and its parts are those of nothing.
 OF_NOTHING = frozenset({"not_collected", "not_yet_live"})
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,16 +18,28 @@ import duckdb
 from analytics import progress
 from analytics.delivery.queries import insert_rows
 from analytics.engine import connect
+from analytics.engines import Engine, open_engine
+from analytics.engines.duck import DuckEngine
+from analytics.engines.prelude import CALENDAR, create_functions
 from analytics.lake.parts import TableParts
 from analytics.lake.publish import publish
 from analytics.lake.schemas import FACT_TABLES
 from analytics.lake.tables import create_views, lake_relation, scratch, write_table
 from analytics.lake.turns import taking_turns
-from analytics.metrics.aggregates import Aggregation, Key, Measured
-from analytics.metrics.coverage import OF_NOTHING, Covered, Snapshot, covered, create_members, has_begun, read_snapshot
+from analytics.metrics.aggregates import Aggregation, Key, Measured, create_observations
+from analytics.metrics.coverage import (
+    MEMBERS,
+    OF_NOTHING,
+    Covered,
+    Snapshot,
+    covered,
+    create_members,
+    has_begun,
+    read_snapshot,
+)
 from analytics.metrics.readings import NOT_TESTED, TOO_FEW, Family, Samples, families, read_families, weekly_counts
 from analytics.metrics.reasons import Reasons
-from analytics.metrics.registry import METRICS, Metric, observations_sql
+from analytics.metrics.registry import METRICS, Metric
 from analytics.metrics.restatements import restate
 from analytics.periods import Calendar, Quarter
 from analytics.settings import Settings
@@ -52,13 +65,16 @@ def measure(settings: Settings, quarters: Sequence[Quarter] | None = None) -> Me
 
     Raises LakeError when nothing has been built yet.
     """
-    with connect(settings) as con, scratch(settings) as folder:
+    with connect(settings) as con, scratch(settings) as folder, ExitStack() as opened:
         create_views(con, settings, *(name for name in FACT_TABLES if name != "calendar"))
         con.execute(f"CREATE OR REPLACE TEMP TABLE calendar AS SELECT * FROM {lake_relation(settings, 'calendar')}")
         snapshot = read_snapshot(con)
         create_members(con)
         measured = _quarters(con, settings.calendar, snapshot, quarters or ())
-        context = MeasureContext(con, settings.calendar, snapshot, measured)
+        engine = opened.enter_context(open_engine(settings, con))
+        create_functions(engine, settings.time_zone)
+        prepare(engine, con)
+        context = MeasureContext(engine, settings.calendar, snapshot, measured)
         parts = TableParts(folder)
         for query, kind in dict.fromkeys((metric.query, metric.kind) for metric in METRICS):
             metrics = [metric for metric in METRICS if (metric.query, metric.kind) == (query, kind)]
@@ -82,6 +98,15 @@ def measure(settings: Settings, quarters: Sequence[Quarter] | None = None) -> Me
     publish(settings)
     progress.report(STAGE, f"{count:,} values over {len(measured)} quarters, {changed:,} restated")
     return MeasureSummary(measured, count, changed)
+
+
+def prepare(engine: Engine, con: duckdb.DuckDBPyConnection) -> None:
+    """Give an engine what the queries read: the lake's facts, and from the connection `calendar` and `members`."""
+    if isinstance(engine, DuckEngine):
+        return  # it is that connection
+    for name, columns in (("calendar", CALENDAR), ("members", MEMBERS)):
+        engine.create_values(name, columns, con.execute(f"SELECT {', '.join(columns)} FROM {name}").fetchall())
+    engine.read_lake(*(name for name in FACT_TABLES if name != "calendar"))
 
 
 def _with_readings(con: duckdb.DuckDBPyConnection, values: str, words: Mapping[tuple[str, Key], str]) -> str:
@@ -130,12 +155,10 @@ def _quarters(
 
 
 class MeasureContext:
-    """One pass over the facts: what is collected, who belongs to whom, and the queries' connection."""
+    """One pass over the facts: what is collected, who belongs to whom, and the queries' engine."""
 
-    def __init__(
-        self, con: duckdb.DuckDBPyConnection, calendar: Calendar, snapshot: Snapshot, quarters: Sequence[Quarter]
-    ) -> None:
-        self.con = con
+    def __init__(self, engine: Engine, calendar: Calendar, snapshot: Snapshot, quarters: Sequence[Quarter]) -> None:
+        self.engine = engine
         self.snapshot = snapshot
         self.quarters = list(quarters)
         self.covered: dict[tuple[str, str, str], Covered] = {
@@ -145,30 +168,28 @@ class MeasureContext:
         }
         self.begun = {str(quarter): has_begun(snapshot, calendar, quarter) for quarter in self.quarters}
         self.reasons = Reasons(snapshot, self.covered, self.begun, self._kinds())
-        self.aggregation = Aggregation(con, self.quarters)
+        self.aggregation = Aggregation(engine, self.quarters)
         self.families: list[Family] = []
 
     def _kinds(self) -> dict[tuple[str, str, str], Counter[str]]:
         """Successful deployments by scope, quarter and kind: the reasons of undefined values need them."""
         kinds: dict[tuple[str, str, str], Counter[str]] = defaultdict(Counter)
-        for scope, name, quarter, kind, resolved, count in self.con.execute(
-            "SELECT m.scope, m.name, c.quarter, d.kind, d.resolved, count(*) FROM service_deployments d "
-            "JOIN members m ON m.subject_kind = 'service' AND m.subject = d.service JOIN calendar c ON c.day = d.day "
-            "WHERE d.outcome = 'success' GROUP BY ALL"
-        ).fetchall():
+        for scope, name, quarter, kind, resolved, count in self.engine.rows(
+            "SELECT m.scope, m.name, c.quarter, d.kind, d.resolved, count(*) AS seen FROM service_deployments AS d "
+            "JOIN members AS m ON m.subject_kind = 'service' AND m.subject = d.service "
+            "JOIN calendar AS c ON c.day = d.day WHERE d.outcome = 'success' "
+            "GROUP BY m.scope, m.name, c.quarter, d.kind, d.resolved"
+        ):
             kinds[scope, name, quarter][kind if resolved else "unresolved"] += count
         return kinds
 
     def rows(self, metrics: Sequence[Metric]) -> list[dict[str, Any]]:
         """Output rows of the metrics that share one query and one kind."""
         first = metrics[0]
-        series = "" if first.series != (None,) else "CAST(NULL AS VARCHAR) AS series, "
-        self.con.execute(
-            f"CREATE OR REPLACE TEMP VIEW observations AS SELECT {series}* FROM ({observations_sql(first.query)})"
-        )
+        create_observations(self.engine, first)
         seen = self.aggregation.rows(first)
-        samples = Samples(self.con, first, self.quarters)
-        weekly = weekly_counts(self.con, first) if first.kind in ("per_day", "count") and first.tested else {}
+        samples = Samples(self.engine, first, self.quarters)
+        weekly = weekly_counts(self.engine, first) if first.kind in ("per_day", "count") and first.tested else {}
         rows: list[dict[str, Any]] = []
         aggregates = self.aggregation.values(metrics)
         for metric in metrics:

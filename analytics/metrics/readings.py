@@ -15,7 +15,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import duckdb
 import numpy as np
 
 from analytics.comparisons import (
@@ -29,6 +28,7 @@ from analytics.comparisons import (
     group_medians,
     read,
 )
+from analytics.engines.port import Engine
 from analytics.metrics.aggregates import Key, Measured
 from analytics.metrics.coverage import Covered
 from analytics.metrics.metric import MICROSECONDS, TRILLION, Metric
@@ -151,19 +151,21 @@ def _per_trial(old: Measured | None, new: Measured | None) -> Comparison | None:
     return compare_rates(int(old.numerator or 0), old.denominator, int(new.numerator or 0), new.denominator)
 
 
-def weekly_counts(con: duckdb.DuckDBPyConnection, metric: Metric) -> dict[Key, list[float]]:
-    """Counts per whole ISO week of a quarter, weeks without any counted as zero; needs the view `observations`."""
+def weekly_counts(engine: Engine, metric: Metric) -> dict[Key, list[float]]:
+    """Counts per whole ISO week of a quarter, weeks without any counted as zero; needs the view `dated`."""
     weeks: dict[str, list[str]] = {}
-    for quarter, week in con.execute(
-        "SELECT quarter, iso_week FROM calendar GROUP BY quarter, iso_week HAVING count(*) = 7 ORDER BY 1, 2"
-    ).fetchall():
+    for quarter, week in engine.rows(
+        "SELECT quarter, iso_week FROM calendar GROUP BY quarter, iso_week HAVING count(*) = 7 "
+        "ORDER BY quarter, iso_week"
+    ):
         weeks.setdefault(quarter, []).append(week)
     counts: dict[Key, dict[str, int]] = {}
-    for scope, name, quarter, week, count in con.execute(
-        "SELECT m.scope, m.name, c.quarter, c.iso_week, count(*) FROM observations o JOIN calendar c ON c.day = o.day "
-        "JOIN members m ON m.subject_kind = ? AND m.subject = o.subject WHERE o.excluded IS NULL GROUP BY ALL",
-        [metric.subject],
-    ).fetchall():
+    for scope, name, quarter, week, count in engine.rows(
+        "SELECT m.scope, m.name, c.quarter, c.iso_week, count(*) AS seen "
+        "FROM observations AS o JOIN calendar AS c ON c.day = o.day "
+        f"JOIN members AS m ON m.subject_kind = '{metric.subject}' AND m.subject = o.subject WHERE o.excluded IS NULL "
+        "GROUP BY m.scope, m.name, c.quarter, c.iso_week"
+    ):
         counts.setdefault((scope, name, quarter, None), {})[week] = count
     return {key: [float(found.get(week, 0)) for week in weeks.get(key[2], ())] for key, found in counts.items()}
 
@@ -171,8 +173,8 @@ def weekly_counts(con: duckdb.DuckDBPyConnection, metric: Metric) -> dict[Key, l
 class Samples:
     """Durations (shares) behind the metrics of one query, in microseconds (trillionths), for the newest quarters."""
 
-    def __init__(self, con: duckdb.DuckDBPyConnection, metric: Metric, quarters: Sequence[Quarter]) -> None:
-        self.con = con
+    def __init__(self, engine: Engine, metric: Metric, quarters: Sequence[Quarter]) -> None:
+        self.engine = engine
         self.subject = metric.subject
         self.quarters = [str(quarter) for quarter in list(quarters)[-READ_QUARTERS - 1 :]]
         self.scopes: dict[str, tuple[dict[tuple[Any, ...], Any], dict[tuple[Any, ...], Any]]] = {}
@@ -201,22 +203,21 @@ class Samples:
     def _load(self, scope: str) -> tuple[dict[tuple[Any, ...], Any], dict[tuple[Any, ...], Any]]:
         ended: dict[tuple[Any, ...], Any] = {}
         running: dict[tuple[Any, ...], Any] = {}
-        columns = {row[0] for row in self.con.execute("DESCRIBE observations").fetchall()}
+        columns = set(self.engine.columns("SELECT * FROM observations"))
         amount = "o.amount_us" if "amount_us" in columns else "o.amount_trillionths"
-        cluster = "o.cluster" if "cluster" in columns else "NULL"
+        cluster = "o.cluster" if "cluster" in columns else "CAST(NULL AS VARCHAR)"
         is_open = "o.open" if "open" in columns else "false"
+        newest = ", ".join(f"'{quarter}'" for quarter in self.quarters)
         # Commits of one deployment are no independent values: their median stands for them (see group_medians).
-        rows = self.con.execute(
-            f"SELECT m.name, c.quarter, o.series, {is_open} AS open, list({amount}), list({cluster}) "
-            "FROM observations o JOIN calendar c ON c.day = o.day AND list_contains($quarters, c.quarter) "
-            "JOIN members m ON m.subject_kind = $kind AND m.subject = o.subject AND m.scope = $scope "
-            "WHERE o.excluded IS NULL GROUP BY ALL",
-            {"kind": self.subject, "scope": scope, "quarters": self.quarters},
+        rows = self.engine.rows(
+            f"SELECT m.name, o.quarter, o.series, {is_open} AS running, collect_list({amount}) AS amounts, "
+            f"collect_list({cluster}) AS clusters FROM dated AS o "
+            f"JOIN members AS m ON m.subject_kind = '{self.subject}' AND m.subject = o.subject AND m.scope = '{scope}' "
+            f"WHERE o.excluded IS NULL AND o.quarter IN ({newest}) GROUP BY m.name, o.quarter, o.series, {is_open}"
         )
-        while row := rows.fetchone():
-            name, quarter, series, running_still, amounts, clusters = row
+        for name, quarter, series, running_still, amounts, clusters in rows:
             values = np.sort(np.array(amounts, dtype=np.float64))
-            if clusters[0] is not None:
+            if clusters and clusters[0] is not None:
                 values = group_medians(np.array(amounts, dtype=np.float64), np.array(clusters))
             (running if running_still else ended)[name, quarter, series] = values
         return ended, running
