@@ -45,7 +45,7 @@ class DuckEngine:
     def create_values(self, name: str, columns: Mapping[str, str], rows: Sequence[tuple[Any, ...]]) -> None:
         """A small table of Python's rows, inserted by whole columns, which is much faster than one by one."""
         self._forget(name, "VIEW")
-        declared = ", ".join(f"{column} {kind}" for column, kind in columns.items())
+        declared = ", ".join(f'"{column}" {kind}' for column, kind in columns.items())
         self.con.execute(f"CREATE OR REPLACE TEMP TABLE {name} ({declared})")
         if rows:
             values = [list(column) for column in zip(*rows, strict=True)]

@@ -44,7 +44,7 @@ class Measured:
 
 def create_observations(engine: Engine, metric: Metric) -> None:
     """Make the views `observations`, a metric's rows with `series`, and `dated`, the same with their quarter."""
-    series = "" if metric.series != (None,) else "CAST(NULL AS VARCHAR) AS series, "
+    series = "" if metric.series != (None,) else "CAST(NULL AS String) AS series, "
     engine.create_view("observations", f"SELECT {series}seen.* FROM ({observations_sql(metric.query)}) AS seen")
     engine.create_view("dated", "SELECT o.*, c.quarter FROM observations AS o JOIN calendar AS c ON c.day = o.day")
 

@@ -205,7 +205,7 @@ class Samples:
         running: dict[tuple[Any, ...], Any] = {}
         columns = set(self.engine.columns("SELECT * FROM observations"))
         amount = "o.amount_us" if "amount_us" in columns else "o.amount_trillionths"
-        cluster = "o.cluster" if "cluster" in columns else "CAST(NULL AS VARCHAR)"
+        cluster = "o.cluster" if "cluster" in columns else "CAST(NULL AS String)"
         is_open = "o.open" if "open" in columns else "false"
         newest = ", ".join(f"'{quarter}'" for quarter in self.quarters)
         # Commits of one deployment are no independent values: their median stands for them (see group_medians).
