@@ -10,6 +10,7 @@ from pathlib import Path
 
 import duckdb
 
+from analytics.object_store import open_store
 from analytics.settings import Settings
 
 
@@ -23,7 +24,10 @@ def _spill_dir(settings: Settings) -> Path:
 def connect(
     settings: Settings, database: Path | None = None, *, read_only: bool = False
 ) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Open a database (in memory when none is named), limited, in UTC, closed in any case."""
+    """Open a database (in memory when none is named), limited, in UTC, closed in any case.
+
+    One in memory reads a lake in an object store under `lake://`. Raises LakeError where that store cannot be opened.
+    """
     settings.temp_dir.mkdir(parents=True, exist_ok=True)
     engine = settings.engine
     config: dict[str, str | bool | int | float | list[str]] = {
@@ -39,6 +43,11 @@ def connect(
     con = duckdb.connect(str(database) if database else ":memory:", read_only=read_only, config=config)
     try:
         con.execute("SET TimeZone = 'UTC'")
+        if settings.lake_url is not None and database is None:
+            # Only stages and a few questions read the lake; a client of an object store takes a while to load.
+            from analytics.lake_files import LakeFiles
+
+            con.register_filesystem(LakeFiles(open_store(settings.lake_url, settings.stored.options)))
         yield con
     finally:
         con.close()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -25,6 +26,8 @@ from analytics.sources.sarif_gates import Level
 from analytics.yaml_lines import Location, YamlDocument, read_yaml
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+# Of the options of an object store.
+_SECRET_OPTIONS = re.compile(r"secret|passw|token|credential|connection_string|sas|sse_customer|(^|_)key$", re.I)
 _SECRET_KEYS = ("token", "private_key", "webhook", "signing_key", "password")
 _CRON = r"^\s*[\d*/,-]+(\s+[\d*/,-]+){2}(\s+[\w*/,-]+){2}\s*$"
 _ADDRESS = r"^[^\s@<>,;]+@[^\s@<>,;]+$"
@@ -457,6 +460,70 @@ class EngineSettings(StrictModel):
         return self
 
 
+class StorageSettings(StrictModel):
+    """Where everything is kept: a folder of this machine, and for the lake an object store if there is one."""
+
+    # Landing, published database, packs, temporary files; and the lake, unless an object store holds it.
+    path: Path = Path("quarterdeck-data")
+    lake: Annotated[str, Field(min_length=1, max_length=1000)] | None = None
+    # What the store's library wants to know (fsspec); without any, s3fs looks where AWS's own tools look.
+    options: dict[str, Any] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a_path_or_a_url(cls, data: Any) -> Any:
+        if isinstance(data, str) and "://" in data:
+            return {"lake": data}
+        if isinstance(data, str | Path):
+            return {"path": data}
+        if data is not None and not isinstance(data, Mapping | cls):
+            raise ValueError("write a folder, the URL of an object store, or a mapping of path, lake and options")
+        return {} if data is None else data
+
+    @field_validator("lake")
+    @classmethod
+    def _a_place_for_a_lake(cls, value: str | None) -> str | None:
+        return value if value is None else _place_for_a_lake(value)
+
+    @field_validator("options")
+    @classmethod
+    def _hides_its_secrets(cls, value: dict[str, Any]) -> dict[str, Any]:
+        hidden: dict[str, Any] = _with_secrets(value)
+        return hidden
+
+    @model_validator(mode="after")
+    def _options_are_of_a_store(self) -> StorageSettings:
+        if self.options and self.lake is None:
+            raise ValueError('options belong to an object store; give its URL as lake: "s3://bucket/prefix"')
+        return self
+
+
+def _place_for_a_lake(url: str) -> str:
+    scheme, _, rest = url.partition("://")
+    if not re.fullmatch(r"[a-z][a-z0-9+.-]*", scheme) or scheme == "file" or not rest or rest.startswith("/"):
+        raise ValueError("write the URL of an object store like s3://bucket/prefix; a folder stands under `path`")
+    if "@" in rest.split("/")[0]:
+        # Not repeated: it may hold a password.
+        raise ValueError("write the URL without user and password; credentials belong to the environment or `options`")
+    if re.search(r"[?#*\[\]\x00-\x1f\x7f\\]|::|(^|/)\.{1,2}(/|$)|[^/]//", rest):
+        raise ValueError("an object store's URL holds no query, no pattern and no dots as a folder")
+    return url.rstrip("/")
+
+
+def _with_secrets(value: Any, key: str = "") -> Any:
+    """Options with what is, or is named like, a secret as a reference; raises ValueError for one that stands there."""
+    if isinstance(value, Mapping):
+        return {str(name): _with_secrets(item, str(name)) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_with_secrets(item, key) for item in value]
+    if isinstance(value, str) and (_SECRET_OPTIONS.search(key) or _VARIABLE.fullmatch(value)):
+        try:
+            return Secret(value)
+        except ValueError as error:
+            raise ValueError(f"{key}: {error}") from None
+    return value
+
+
 class ScheduleSettings(StrictModel):
     """When things run by themselves, as cron lines in the settings' zone; a fixed `now` switches everything off."""
 
@@ -497,7 +564,7 @@ class Settings(StrictModel):
     organization: str = Field(min_length=1)
     time_zone: str = "UTC"
     fiscal_year_start_month: int = Field(default=1, ge=1, le=12)
-    storage: Path = Path("quarterdeck-data")
+    stored: StorageSettings = Field(default=StorageSettings(), alias="storage")
     catalog: Path | list[Path] = Path("catalog.yaml")
     fixed_now: AwareDatetime | None = Field(default=None, alias="now")
     sources: list[Source] = []
@@ -562,14 +629,24 @@ class Settings(StrictModel):
         return (self.fixed_now or datetime.now(UTC)).astimezone(UTC)
 
     @property
+    def storage(self) -> Path:
+        """The folder of this machine: everything but a lake that has its own place."""
+        return self.stored.path
+
+    @property
     def landing_dir(self) -> Path:
         """Raw items, one DuckDB file per source."""
         return self.storage / "landing"
 
     @property
     def lake_dir(self) -> Path:
-        """Typed tables, facts and metric values as Parquet."""
+        """Typed tables, facts and metric values as Parquet, unless an object store holds them."""
         return self.storage / "lake"
+
+    @property
+    def lake_url(self) -> str | None:
+        """The object store that holds the lake; None where it is a folder."""
+        return self.stored.lake
 
     @property
     def published_path(self) -> Path:
@@ -601,10 +678,6 @@ def load_settings(path: Path) -> Settings:
     value = _expand(document, document.value, ())
     settings = parse_model(Settings, document, value)
     base = path.resolve().parent
-    if "://" in str(document.value.get("storage", "")):
-        raise SettingsError.at(
-            path, document.line(("storage",)), "storage: an object store is not supported yet", "Give a local folder."
-        )
 
     def rooted(relative: Path) -> Path:
         return (base / relative.expanduser()).resolve()
@@ -614,7 +687,7 @@ def load_settings(path: Path) -> Settings:
     return settings.model_copy(
         update={
             "settings_path": path.resolve(),
-            "storage": rooted(settings.storage),
+            "stored": _rooted_storage(settings.stored, base),
             "catalog": [rooted(entry) for entry in catalogs],
             "incidents": settings.incidents.model_copy(
                 update={"overrides": rooted(settings.incidents.overrides) if settings.incidents.overrides else None}
@@ -636,6 +709,23 @@ def load_settings(path: Path) -> Settings:
             "reports": _rooted_reports(settings.reports, base),
         }
     )
+
+
+def _rooted_storage(stored: StorageSettings, base: Path) -> StorageSettings:
+    return stored.model_copy(
+        update={
+            "path": (base / stored.path.expanduser()).resolve(),
+            "options": _rooted_options(stored.options, base),
+        }
+    )
+
+
+def _rooted_options(value: Any, base: Path) -> Any:
+    if isinstance(value, dict):
+        return {name: _rooted_options(item, base) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_rooted_options(item, base) for item in value]
+    return value.rooted(base) if isinstance(value, Secret) else value
 
 
 def _rooted_source(source: Source, base: Path) -> Source:
@@ -681,7 +771,10 @@ def _rooted_clone(location: str, base: Path) -> str:
     return str((base / Path(location).expanduser()).resolve())
 
 
-def _is_secret(at: Location) -> bool:
+def _is_secret(at: Location, value: str) -> bool:
+    # Of an object store's options, whatever is nothing but a variable: each library names its secrets differently.
+    if at[:2] == ("storage", "options") and _VARIABLE.fullmatch(value):
+        return True
     # A webhook's address lets anyone write who knows it.
     return bool(at) and (at[-1] in _SECRET_KEYS or (at[0] == "reports" and at[-1] == "url"))
 
@@ -704,7 +797,7 @@ def _expand(document: YamlDocument, value: Any, at: Location) -> Any:
 
         expanded = _VARIABLE.sub(substitute, value)
         # A secret stays a reference: it is read where it is used, and can be printed nowhere.
-        return value if _is_secret(at) else expanded
+        return value if _is_secret(at, value) else expanded
     if isinstance(value, dict):
         return {key: _expand(document, item, (*at, str(key))) for key, item in value.items()}
     if isinstance(value, list):

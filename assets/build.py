@@ -10,6 +10,7 @@ import dagster as dg
 
 from analytics.delivery import build as delivery_build
 from analytics.lake.schemas import FACT_TABLES, TABLES, TYPED_TABLES, VERIFIED_TABLES, Table
+from analytics.lake.tables import lake_place
 from analytics.settings import Settings
 from assets.metadata import owners, table_metadata
 from assets.pull import landing_key
@@ -70,7 +71,7 @@ def build_assets(settings: Settings) -> list[dg.AssetsDefinition]:
                 asset_key=lake_key(table.name),
                 metadata={
                     "dagster/row_count": summary.tables.get(table.name, 0),
-                    "folder": dg.MetadataValue.path(now.lake_dir / table.name),
+                    "folder": dg.MetadataValue.path(lake_place(now, table.name)),
                 },
             )
 

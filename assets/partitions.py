@@ -15,6 +15,7 @@ from warnings import catch_warnings, filterwarnings
 import dagster as dg
 
 from analytics.errors import UsageError
+from analytics.lake.tables import quarters_of
 from analytics.periods import Calendar, Quarter
 from analytics.settings import Settings
 
@@ -59,9 +60,9 @@ def quarter_partitions(settings: Settings, including: Iterable[Quarter] = ()) ->
 def quarters_in_lake(settings: Settings) -> Iterator[Quarter]:
     """Quarters for which the lake holds facts."""
     for table in DATED_TABLES:
-        for folder in (settings.lake_dir / table).glob("quarter=*"):
-            with suppress(UsageError):  # rows without a date lie in `quarter=undated`
-                yield Quarter.parse(folder.name.removeprefix("quarter="))
+        for quarter in quarters_of(settings, table):
+            with suppress(UsageError):  # rows without a date are of `undated`
+                yield Quarter.parse(quarter)
 
 
 @contextmanager

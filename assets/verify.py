@@ -10,6 +10,7 @@ from typing import Any
 import dagster as dg
 
 from analytics.lake.schemas import TABLES, VERIFIED_TABLES, Table
+from analytics.lake.tables import lake_place
 from analytics.settings import Settings
 from analytics.supply_chain import quality
 from analytics.supply_chain import verify as supply_chain_verify
@@ -67,7 +68,7 @@ def verify_assets(settings: Settings) -> list[dg.AssetsDefinition]:
                 asset_key=lake_key(name),
                 metadata={
                     "dagster/row_count": summary.tables.get(name, 0),
-                    "folder": dg.MetadataValue.path(now.lake_dir / name),
+                    "folder": dg.MetadataValue.path(lake_place(now, name)),
                     **shown.get(name, {}),
                 },
             )

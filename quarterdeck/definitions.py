@@ -10,7 +10,7 @@ from typing import Any
 import dagster as dg
 
 from analytics.periods import Quarter
-from analytics.settings import Settings, load_settings
+from analytics.settings import Settings, StorageSettings, load_settings
 from assets.build import build_assets
 from assets.checks import quality_checks
 from assets.measure import measure_assets
@@ -65,7 +65,7 @@ def environment_settings() -> Settings:
         return load_settings(path)
     return Settings(
         organization="No settings file",
-        storage=path.parent / "quarterdeck-data",
+        stored=StorageSettings(path=path.parent / "quarterdeck-data"),
         catalog=path.parent / "catalog.yaml",
         settings_path=path,
     )

@@ -19,7 +19,7 @@ import duckdb
 
 from analytics.engine import connect
 from analytics.errors import LakeError
-from analytics.lake.tables import lake_relation
+from analytics.lake.tables import lake_place, lake_relation
 from analytics.landing.freshness import freshness
 from analytics.settings import FilesSource, Settings
 from analytics.supply_chain.waivers import Waiver, load_waivers
@@ -88,7 +88,7 @@ def critical_findings(settings: Settings, remembered: str | None) -> tuple[Alert
     except duckdb.Error as error:
         raise LakeError(
             f"cannot be read: {str(error).splitlines()[0]}",
-            where=str(settings.lake_dir / "findings"),
+            where=lake_place(settings, "findings"),
             fix="Run `quarterdeck verify` if no stage is running.",
         ) from error
     new = [row for row in rows if row[0] not in known]

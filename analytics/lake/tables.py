@@ -1,7 +1,7 @@
-"""Reading and writing lake tables: `lake/<table>/quarter=<name>/*.parquet`.
+"""Reading and writing lake tables: Parquet files by quarter, in a folder or an object store (`analytics.lake.places`).
 
-A file appears by rename and is then never changed; writing a table again replaces its files and removes the ones it no
-longer has. One writer per table; readers need no lock. Source: spec architecture.md section 2.
+A file appears whole and is then never changed; writing a table again replaces its files and removes the ones it no
+longer has. One writer per table, or per quarter of one; readers need no lock. Source: spec architecture.md section 2.
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ from pathlib import Path
 
 import duckdb
 
-from analytics.errors import LakeError
-from analytics.faults import DAMAGED_FIX
+from analytics.lake.places import lake_of
 from analytics.lake.schemas import TABLES, Table
 from analytics.settings import Settings
 
@@ -48,7 +47,7 @@ def write_table(con: duckdb.DuckDBPyConnection, settings: Settings, name: str, q
     """
     with scratch(settings) as folder:
         count = _copy(con, TABLES[name], query, folder)
-        _replace(settings.lake_dir / name, folder)
+        lake_of(settings).replace(name, folder)
     return count
 
 
@@ -65,7 +64,7 @@ def write_partitions(
         found = {built.name.split("=", 1)[1] for built in folder.iterdir()}
         if not found <= set(partitions):
             raise ValueError(f"{name}: rows of {sorted(found - set(partitions))} are not of {sorted(partitions)}")
-        _replace(settings.lake_dir / name, folder, partitions)
+        lake_of(settings).replace(name, folder, partitions)
     return count
 
 
@@ -88,73 +87,50 @@ def _copy(con: duckdb.DuckDBPyConnection, table: Table, query: str, folder: Path
     return int(copied[0]) if copied else 0
 
 
-def place_table(settings: Settings, name: str, built: Path) -> None:
-    """Make files that somebody wrote the rows of a table: `built` holds a folder `…=QUARTER` per partition."""
-    _replace(settings.lake_dir / name, built)
+def lake_place(settings: Settings, name: str = "") -> str:
+    """The folder or URL of a table, or of the whole lake."""
+    return lake_of(settings).place(name)
+
+
+def quarters_of(settings: Settings, name: str) -> list[str]:
+    """The quarters that a table has rows of, as `2026-Q1` or `undated`; raises LakeError as `lake_relation` does."""
+    return lake_of(settings).quarters(name)
+
+
+def place_table(settings: Settings, name: str, built: Path, partitions: Collection[str] | None = None) -> None:
+    """Make files that somebody wrote the rows of a table, or of the named quarters of it.
+
+    `built`, a folder of `scratch`, holds a folder `…=QUARTER` per partition, whose files have the table's columns.
+    """
+    lake_of(settings).replace(name, built, partitions)
 
 
 def clear_table(settings: Settings, name: str) -> None:
     """Leave a table without rows."""
-    _remove(settings.lake_dir / name, set())
-
-
-def _replace(target: Path, built: Path, partitions: Collection[str] | None = None) -> None:
-    """Move every built file into place by rename, then remove the ones that are no longer part of the partitions."""
-    kept: set[Path] = set()
-    for folder in sorted(built.iterdir()):
-        destination = target / f"quarter={folder.name.split('=', 1)[1]}"
-        destination.mkdir(parents=True, exist_ok=True)
-        for number, file in enumerate(sorted(folder.glob("*.parquet"))):
-            final = destination / f"part-{number:04d}.parquet"
-            file.replace(final)
-            kept.add(final)
-    _remove(target, kept, partitions)
-
-
-def _remove(target: Path, kept: set[Path], partitions: Collection[str] | None = None) -> None:
-    """Remove the files of a table, or of some partitions, that are not to be kept, and folders that hold none then."""
-    for folder in target.glob("quarter=*"):
-        if partitions is not None and folder.name.removeprefix("quarter=") not in partitions:
-            continue
-        for old in folder.glob("*.parquet"):
-            if old not in kept:
-                old.unlink()
-        if not any(folder.iterdir()):
-            folder.rmdir()
+    with scratch(settings) as folder:
+        lake_of(settings).replace(name, folder)
 
 
 def lake_relation(settings: Settings, name: str) -> str:
     """SQL that reads a table; an empty relation with the table's columns where nothing has been written.
 
-    A column that an earlier version did not write is NULL. Raises LakeError for a file that is damaged.
+    A column that an earlier version did not write is NULL. Raises LakeError for a file that is damaged. A lake in an
+    object store is read by a connection of `analytics.engine`.
     """
     table = TABLES[name]
-    folder = settings.lake_dir / name
-    files = sorted(folder.glob("quarter=*/*.parquet"))
+    lake = lake_of(settings)
+    files = lake.files(name)
     if not files:
         columns = ", ".join(f"CAST(NULL AS {kind}) AS {_quoted(column)}" for column, kind in table.columns.items())
         return f"(SELECT {columns} WHERE false)"
     # Of different versions where a write was killed between them.
-    schemas = [_columns_of(file) for file in files]
-    written = set().union(*schemas)
+    written = frozenset().union(*(file.columns for file in files))
     columns = ", ".join(
         _quoted(column) if column in written else f"CAST(NULL AS {kind}) AS {_quoted(column)}"
         for column, kind in table.columns.items()
     )
-    pattern = _literal(folder / "quarter=*" / "*.parquet")
-    by_name = "" if all(set(table.columns) <= schema for schema in schemas) else ", union_by_name = true"
-    return f"(SELECT {columns} FROM read_parquet('{pattern}', hive_partitioning = false{by_name}))"
-
-
-def _columns_of(file: Path) -> set[str]:
-    import polars as pl  # only stages read the lake, and questions must start fast
-
-    try:
-        return set(pl.read_parquet_schema(file))
-    except pl.exceptions.PolarsError as error:
-        raise LakeError(f"a file is damaged: {error}", where=str(file), fix=DAMAGED_FIX) from error
-    except FileNotFoundError:  # replaced at this moment; whoever reads it next says what is wrong
-        return set()
+    by_name = "" if all(set(table.columns) <= file.columns for file in files) else ", union_by_name = true"
+    return f"(SELECT {columns} FROM read_parquet({lake.read_list(name, files)}, hive_partitioning = false{by_name}))"
 
 
 def create_views(con: duckdb.DuckDBPyConnection, settings: Settings, *names: str) -> None:

@@ -20,6 +20,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from analytics import progress
 from analytics.errors import LakeError
+from analytics.lake.places import lake_of
 from analytics.lake.version import check_lake_version
 from analytics.settings import Settings
 
@@ -54,7 +55,7 @@ def lake_turn(
     path = turn_path(settings)
     # Never removed: two processes could then each lock a file of that name.
     with path.open("a+", encoding="utf-8") as file:
-        _wait(file.fileno(), path, stage, deadline_seconds)
+        _wait(file.fileno(), path, stage, deadline_seconds, lake_of(settings).place())
         file.truncate(0)
         file.write(json.dumps(_myself(stage)))
         file.flush()
@@ -81,7 +82,7 @@ def taking_turns(
     return decorate
 
 
-def _wait(descriptor: int, path: Path, stage: str, deadline_seconds: float) -> None:
+def _wait(descriptor: int, path: Path, stage: str, deadline_seconds: float, where: str) -> None:
     if fcntl is None:
         return
     began = time.monotonic()
@@ -94,7 +95,7 @@ def _wait(descriptor: int, path: Path, stage: str, deadline_seconds: float) -> N
             if waited >= deadline_seconds:
                 raise LakeError(
                     f"is being written by {holder(path)}; waited {deadline_seconds:g} s",
-                    where=str(path.parent.parent / "lake"),
+                    where=where,
                     fix="Let it finish, or end it, then try again.",
                 ) from None
             if waited - said_at >= _REMIND_SECONDS:

@@ -8,10 +8,9 @@ seen, what was judged, what was restated. They are read by column name, and a co
 from __future__ import annotations
 
 import json
-import uuid
-from pathlib import Path
 
 from analytics.errors import LakeError
+from analytics.lake.places import lake_of
 from analytics.settings import Settings
 
 # Raised when a table's columns change their meaning, or a stage needs a column that an earlier build did not write.
@@ -20,21 +19,19 @@ LAKE_VERSION = 2
 FIRST_VERSION = 1
 
 
-def version_path(settings: Settings) -> Path:
-    """Where the version is noted."""
-    return settings.storage / "lake.json"
-
-
 def lake_version(settings: Settings) -> int | None:
     """The version of the lake, None where there is no lake; raises LakeError for a note that cannot be read."""
-    path = version_path(settings)
+    lake = lake_of(settings)
+    note = lake.read_note()
+    if note is None:
+        return None if lake.is_empty() else FIRST_VERSION
     try:
-        return int(json.loads(path.read_text(encoding="utf-8"))["version"])
-    except FileNotFoundError:
-        return FIRST_VERSION if any(settings.lake_dir.glob("*/quarter=*")) else None
-    except (ValueError, KeyError, TypeError) as error:
+        return int(json.loads(note)["version"])
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise LakeError(
-            "does not say the version of the lake", where=str(path), fix="Remove it and run `quarterdeck build`."
+            "does not say the version of the lake",
+            where=lake.note_place(),
+            fix="Remove it and run `quarterdeck build`.",
         ) from error
 
 
@@ -46,24 +43,20 @@ def check_lake_version(settings: Settings, *, derives: bool) -> None:
     if found > LAKE_VERSION:
         raise LakeError(
             f"was written by a newer version of Quarterdeck (lake version {found}; this one knows {LAKE_VERSION})",
-            where=str(settings.lake_dir),
+            where=lake_of(settings).place(),
             fix="Use the newer version, or another `storage`.",
         )
     if derives:
         raise LakeError(
             f"was built by an earlier version of Quarterdeck (lake version {found}; this one has {LAKE_VERSION})",
-            where=str(settings.lake_dir),
+            where=lake_of(settings).place(),
             fix="Run `quarterdeck build`, which derives it anew from what is landed; no source is read.",
         )
 
 
 def note_lake_version(settings: Settings) -> None:
-    """Note that every derived table is of this version, by rename."""
-    path = version_path(settings)
-    text = json.dumps({"version": LAKE_VERSION}) + "\n"
-    if path.exists() and path.read_text(encoding="utf-8") == text:
-        return
-    settings.temp_dir.mkdir(parents=True, exist_ok=True)
-    written = settings.temp_dir / f"lake-{uuid.uuid4().hex}.json"
-    written.write_text(text, encoding="utf-8")
-    written.replace(path)
+    """Note that every derived table is of this version, at once."""
+    text = (json.dumps({"version": LAKE_VERSION}) + "\n").encode()
+    lake = lake_of(settings)
+    if lake.read_note() != text:
+        lake.write_note(text)

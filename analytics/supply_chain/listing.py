@@ -14,7 +14,7 @@ import duckdb
 
 from analytics.engine import connect
 from analytics.errors import LakeError, UsageError
-from analytics.lake.tables import create_views
+from analytics.lake.tables import create_views, lake_place
 from analytics.periods import Quarter
 from analytics.settings import Settings
 from analytics.supply_chain.findings import SEVERITY_ORDER
@@ -140,7 +140,7 @@ def _verified(settings: Settings, *tables: str) -> Iterator[duckdb.DuckDBPyConne
         if con.execute("SELECT count(*) FROM verification").fetchall() == [(0,)]:
             raise LakeError(
                 "nothing has been verified yet",
-                where=str(settings.lake_dir),
+                where=lake_place(settings),
                 fix="Run `quarterdeck verify`, or `quarterdeck run`, first.",
             )
         yield con

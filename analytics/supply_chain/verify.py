@@ -18,7 +18,7 @@ from analytics.engine import connect
 from analytics.errors import LakeError
 from analytics.lake.parts import TableParts
 from analytics.lake.schemas import VERIFIED_TABLES
-from analytics.lake.tables import create_views, lake_relation, scratch, write_table
+from analytics.lake.tables import create_views, lake_place, lake_relation, quarters_of, scratch, write_table
 from analytics.lake.turns import taking_turns
 from analytics.settings import FilesSource, GitHubSource, GitLabSource, Settings
 from analytics.supply_chain.contents import judge_contents
@@ -91,10 +91,8 @@ def verify(settings: Settings) -> VerifySummary:
     catalog = load_catalog(list(settings.catalog) if isinstance(settings.catalog, list) else [settings.catalog])
     now = settings.now().astimezone(UTC).replace(tzinfo=None)
     summary = VerifySummary()
-    if not any((settings.lake_dir / "snapshot").glob("quarter=*/*.parquet")):
-        raise LakeError(
-            "nothing has been built yet", where=str(settings.lake_dir), fix="Run `quarterdeck build` first."
-        )
+    if not quarters_of(settings, "snapshot"):
+        raise LakeError("nothing has been built yet", where=lake_place(settings), fix="Run `quarterdeck build` first.")
     with connect(settings) as con, scratch(settings) as folder:
         create_views(con, settings, *_READ)
         con.execute(f"CREATE OR REPLACE TEMP TABLE calendar AS SELECT * FROM {lake_relation(settings, 'calendar')}")

@@ -58,7 +58,7 @@ def test_a_wrong_key_deep_inside_a_source_is_found(tmp_path: Path) -> None:
         ("now: 9999-12-31T23:59:59Z", "between the years"),
         ("now: 0001-01-01T00:00:00+14:00", "between the years"),
         ("fiscal_year_start_month: 13", "less than or equal to 12"),
-        ("storage: s3://bucket/x", "object store"),
+        ("storage: {lake: ./folder}", "a folder stands under `path`"),
         ("sources: [{name: a, type: files, path: x}, {name: a, type: files, path: y}]", "two sources are named 'a'"),
         ("sources: [{name: ../a, type: files, path: x}]", "pattern"),
     ],

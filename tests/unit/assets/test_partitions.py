@@ -61,8 +61,10 @@ def test_without_a_fixed_cut_off_the_last_partition_is_in_progress(settings: Set
 
 
 def test_data_that_goes_further_back_has_its_partitions(settings: Settings) -> None:
-    (settings.lake_dir / "run_attempts" / "quarter=2021-Q4").mkdir(parents=True)
-    (settings.lake_dir / "run_attempts" / "quarter=undated").mkdir(parents=True)
+    for quarter in ("2021-Q4", "undated"):
+        folder = settings.lake_dir / "run_attempts" / f"quarter={quarter}"
+        folder.mkdir(parents=True)
+        (folder / "part-0000.parquet").touch()
     assert quarters(settings)[0] == "2021-Q4"
 
 

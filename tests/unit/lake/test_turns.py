@@ -15,7 +15,6 @@ from analytics.lake.version import (
     check_lake_version,
     lake_version,
     note_lake_version,
-    version_path,
 )
 from analytics.settings import Settings
 
@@ -121,7 +120,7 @@ def test_a_lake_of_the_first_release_has_version_1_and_is_built_anew(settings: S
 @pytest.mark.parametrize("derives", [True, False])
 def test_a_lake_of_a_newer_release_is_refused_with_words(settings: Settings, derives: bool) -> None:
     rows(settings)
-    version_path(settings).write_text('{"version": 99}')
+    (settings.storage / "lake.json").write_text('{"version": 99}')
     with (
         pytest.raises(LakeError, match=r"newer version of Quarterdeck \(lake version 99; this one knows"),
         lake_turn(settings, "build", derives=derives),
@@ -132,6 +131,6 @@ def test_a_lake_of_a_newer_release_is_refused_with_words(settings: Settings, der
 @pytest.mark.parametrize("text", ["", "[]", '{"version": "x"}', "null"])
 def test_a_note_that_says_no_version_is_named(settings: Settings, text: str) -> None:
     rows(settings)
-    version_path(settings).write_text(text)
+    (settings.storage / "lake.json").write_text(text)
     with pytest.raises(LakeError, match=r"lake\.json: does not say"):
         lake_version(settings)

@@ -1,0 +1,248 @@
+"""A lake in an object store, where nothing can be renamed: a file counts once a manifest names it.
+
+    <table>/quarter=<name>/<write>-<number>.parquet     files, under names that are never used again
+    <table>/_table.json                                 the last write of the whole table: its id and its files
+    <table>/_<id>/<quarter>.json                        a quarter that was written alone since that write
+    lake.json                                           the version
+
+A write puts its files first and then one manifest, in a single request: before it the old files are read, after it the
+new ones, and a writer that was killed between leaves files that nobody names. Writers of different quarters put
+different manifests, so that none undoes another's. A whole table written anew has a new id, under which no quarter was
+written yet. What is no longer named can still be read by whoever asked just before, and is removed a day later.
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Collection, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+
+from analytics import progress
+from analytics.errors import LakeError
+from analytics.lake.port import LakeFile
+from analytics.lake_files import SCHEME
+from analytics.object_store import ObjectStore
+
+FORMAT = 1
+KEPT_FOR = timedelta(days=1)
+MOST_BYTES = 64 * 1024 * 1024
+# Of a table that was never written whole.
+FIRST_ID = "0" * 32
+_NOTE = "lake.json"
+_MOST_NOTE_BYTES = 10_000
+_QUARTER = r"[A-Za-z0-9][A-Za-z0-9-]{0,31}"
+_FILE = re.compile(rf"quarter=({_QUARTER})/[0-9a-f]{{32}}-\d{{4,9}}\.parquet")
+_MANIFEST = re.compile(rf"_([0-9a-f]{{32}})/({_QUARTER})\.json")
+_ID = re.compile(r"[0-9a-f]{32}")
+_FIX = (
+    "Remove it and run `quarterdeck build`, `verify` and `measure`, which write the table again; find out who wrote it."
+)
+
+
+_Moment = Annotated[datetime, msgspec.Meta(tz=True)]
+_Size = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class Manifest(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """Which files a table, or a quarter of it, has now, and which it no longer has since when.
+
+    `files` are names below the table with their sizes in bytes; `columns` are those that each of the files has;
+    `earlier` are the ids of former writes of the table.
+    """
+
+    format: int
+    id: str
+    columns: list[str]
+    files: list[tuple[str, _Size]]
+    retired: dict[str, _Moment] = {}
+    earlier: dict[str, _Moment] = {}
+
+
+class _Table(msgspec.Struct, frozen=True):
+    """All manifests of a table that count."""
+
+    whole: Manifest
+    quarters: dict[str, Manifest]
+
+    def files(self) -> list[tuple[str, int, Manifest]]:
+        """Every file that is read, with its size and the manifest that names it."""
+        found = [(name, size, self.whole) for name, size in self.whole.files if _quarter_of(name) not in self.quarters]
+        for manifest in self.quarters.values():
+            found += [(name, size, manifest) for name, size in manifest.files]
+        return sorted(found, key=lambda entry: entry[0])
+
+
+class ObjectLake:
+    """The lake below an object store's URL; see `analytics.lake.port.Lake`."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+
+    def place(self, name: str = "") -> str:
+        """The URL of a table, or of all."""
+        return self._store.url_of(name) if name else self._store.url
+
+    def files(self, name: str) -> list[LakeFile]:
+        """The files that the table's manifests name; raises LakeError for a manifest that is none."""
+        found = []
+        for file, size, manifest in self._table(name).files():
+            # Known to whoever reads it: no request for its size.
+            self._store.sizes[f"{name}/{file}"] = size
+            found.append(LakeFile(f"{SCHEME}://{name}/{file}", _quarter_of(file), frozenset(manifest.columns)))
+        return found
+
+    def read_list(self, name: str, files: Sequence[LakeFile]) -> str:
+        """The files: a view of a table goes on reading what there was when it was made."""
+        return "[" + ", ".join("'" + file.path.replace("'", "''") + "'" for file in files) + "]"
+
+    def address(self, file: LakeFile) -> str:
+        """Its URL."""
+        return self._store.url_of(file.path.removeprefix(f"{SCHEME}://"))
+
+    def quarters(self, name: str) -> list[str]:
+        """Quarters of the files that are named."""
+        return sorted({_quarter_of(file) for file, _, _ in self._table(name).files()})
+
+    def replace(self, name: str, built: Path, partitions: Collection[str] | None = None) -> None:
+        """Put the files under fresh names, then the manifest that names them: one, or one for each quarter."""
+        before = self._table(name)
+        write = uuid.uuid4().hex
+        local: dict[str, Path] = {}
+        for folder in sorted(built.iterdir()):
+            for number, file in enumerate(sorted(folder.glob("*.parquet"))):
+                local[f"quarter={folder.name.split('=', 1)[1]}/{write}-{number:04d}.parquet"] = file
+        if partitions is None and not local and not before.files():
+            return
+        columns = _common_columns(local.values())
+        self._store.upload({f"{name}/{file}": path for file, path in local.items()})
+        sizes = {file: path.stat().st_size for file, path in local.items()}
+        now = datetime.now(UTC)
+        if partitions is None:
+            gone = {file: now for file, _, _ in before.files()}
+            manifest = Manifest(
+                FORMAT,
+                write,
+                columns,
+                sorted(sizes.items()),
+                {**_fresh(now, before.whole.retired, *(one.retired for one in before.quarters.values())), **gone},
+                {**_fresh(now, before.whole.earlier), before.whole.id: now},
+            )
+            self._store.write(f"{name}/_table.json", msgspec.json.encode(manifest))
+        else:
+            for quarter in sorted(partitions):
+                gone = {file: now for file, _, _ in before.files() if _quarter_of(file) == quarter}
+                kept = before.quarters[quarter].retired if quarter in before.quarters else {}
+                manifest = Manifest(
+                    FORMAT,
+                    before.whole.id,
+                    columns,
+                    sorted(entry for entry in sizes.items() if _quarter_of(entry[0]) == quarter),
+                    {**_fresh(now, kept), **gone},
+                )
+                self._store.write(f"{name}/_{before.whole.id}/{quarter}.json", msgspec.json.encode(manifest))
+        after = self._table(name)
+        if partitions is not None and after.whole.id != before.whole.id:
+            raise LakeError(
+                "was written anew by somebody else at this moment, without what was just written of it",
+                where=self.place(name),
+                fix="Run the stage again; see to it that one machine at a time builds into a lake.",
+            )
+        self._collect(name, after, now)
+
+    def read_note(self) -> bytes | None:
+        """What `lake.json` says."""
+        return self._store.read(_NOTE, _MOST_NOTE_BYTES)
+
+    def write_note(self, text: bytes) -> None:
+        """Put `lake.json`."""
+        self._store.write(_NOTE, text)
+
+    def note_place(self) -> str:
+        """Its URL."""
+        return self._store.url_of(_NOTE)
+
+    def is_empty(self) -> bool:
+        """Whether no object lies below the URL."""
+        return not self._store.list("")
+
+    def _table(self, name: str) -> _Table:
+        place = f"{name}/_table.json"
+        found = self._store.read(place, MOST_BYTES)
+        whole = Manifest(FORMAT, FIRST_ID, [], []) if found is None else self._decoded(place, found)
+        folder = f"{name}/_{whole.id}"
+        named = {
+            path: match[2]
+            for path in self._store.list(folder)
+            if (match := _MANIFEST.fullmatch(path.removeprefix(f"{name}/")))
+        }
+        quarters: dict[str, Manifest] = {}
+        for path, content in self._store.read_all(list(named), MOST_BYTES).items():
+            manifest = self._decoded(path, content)
+            if manifest.id != whole.id or any(_quarter_of(file) != named[path] for file, _ in manifest.files):
+                raise LakeError("is the manifest of something else", where=self._store.url_of(path), fix=_FIX)
+            quarters[named[path]] = manifest
+        return _Table(whole, quarters)
+
+    def _decoded(self, place: str, content: bytes) -> Manifest:
+        where = self._store.url_of(place)
+        try:
+            manifest = msgspec.json.decode(content, type=Manifest)
+        except (msgspec.MsgspecError, ValueError, RecursionError, OverflowError) as error:
+            raise LakeError(f"is no manifest of this lake: {error}", where=where, fix=_FIX) from error
+        if manifest.format != FORMAT:
+            raise LakeError(
+                f"is a manifest of format {manifest.format}; this version knows {FORMAT}",
+                where=where,
+                fix="Use the newer version of Quarterdeck that wrote it.",
+            )
+        names = [*(name for name, _ in manifest.files), *manifest.retired]
+        wrong = next((name for name in names if not _FILE.fullmatch(name)), None)
+        if wrong is not None:
+            raise LakeError(f"names a file that is none of the lake: {wrong[:100]!r}", where=where, fix=_FIX)
+        if not all(_ID.fullmatch(one) for one in (manifest.id, *manifest.earlier)):
+            raise LakeError("has an id that is none", where=where, fix=_FIX)
+        return manifest
+
+    def _collect(self, name: str, table: _Table, now: datetime) -> None:
+        """Remove what no manifest has named for a day; a failure harms no reader, and the next write tries again."""
+        try:
+            kept = {file for file, _, _ in table.files()}
+            kept.update(_fresh(now, table.whole.retired, *(one.retired for one in table.quarters.values())))
+            ids = {table.whole.id, *_fresh(now, table.whole.earlier)}
+            old = [
+                path
+                for path, stored in self._store.list(name).items()
+                if stored.changed_at is not None
+                and now - stored.changed_at > KEPT_FOR
+                and _is_ours(path.removeprefix(f"{name}/"), kept, ids)
+            ]
+            self._store.remove(old)
+        except LakeError as error:
+            progress.report("lake", f"what {name} no longer needs was not removed: {error.where}: {error.what}")
+
+
+def _is_ours(path: str, kept: Collection[str], ids: Collection[str]) -> bool:
+    """Whether an object was put by a write and is needed no longer; whatever else lies there is left alone."""
+    manifest = _MANIFEST.fullmatch(path)
+    return manifest[1] not in ids if manifest else bool(_FILE.fullmatch(path)) and path not in kept
+
+
+def _fresh(now: datetime, *retired: dict[str, datetime]) -> dict[str, datetime]:
+    return {name: at for some in retired for name, at in some.items() if now - at <= KEPT_FOR}
+
+
+def _quarter_of(file: str) -> str:
+    return file.removeprefix("quarter=").partition("/")[0]
+
+
+def _common_columns(files: Collection[Path]) -> list[str]:
+    """The columns that each of some files has."""
+    import polars as pl  # only stages write the lake, and questions must start fast
+
+    found = [set(pl.read_parquet_schema(file)) for file in files]
+    return sorted(set.intersection(*found)) if found else []
