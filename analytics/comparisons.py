@@ -9,12 +9,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from analytics.change_tests import (
+    Groups,
+    proportions_changed,
+    quantiles_changed,
+    rates_changed,
+    samples_changed,
+)
 from analytics.statistics import (
     CONFIDENCE,
     MIN_N_MEDIAN,
@@ -25,7 +31,6 @@ from analytics.statistics import (
     normal_quantile,
     poisson_limits,
     quantile_interval,
-    right_censored,
     weekly_dispersion,
     wilson_array,
 )
@@ -35,18 +40,8 @@ Direction = Literal["lower", "higher"]
 
 # Share of wrong "better" and "worse" among all that a family prints.
 FALSE_DISCOVERY_RATE = 0.05
-# Five events all in one of two equal periods still have an exact p of 2 / 2^5 = 0.06.
-MIN_EVENTS = 6
-# Trials of both periods together; scipy's Boschloo takes 30 ms there and 14 s at 1,600.
-BOSCHLOO_MAX_N = 80
-# Over all tables of 17 sizes from 6 + 6 to 80 + 80, Boschloo's p was at least 0.09 where the mid-p was above 0.10.
-BOSCHLOO_SCREEN = 0.10
-# scipy's exact Mann-Whitney needs 2 minutes for 8 against 100,000 values; at 20 against 20 it needs 2 ms.
-MANN_WHITNEY_EXACT_MAX_N = 20
 # Values per sample that the shift is found from: 160,000 differences, 1.5 ms.
 SHIFT_MAX_N = 400
-# The E-test sums a grid as wide as both counts' spread: 27 ms at 3,000.
-E_TEST_MAX_COUNT = 3000
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,35 +90,21 @@ def compare_samples(
     Source: reports.md section 2; Mann and Whitney 1947 (doi:10.1214/aoms/1177730491); Hodges and Lehmann 1963
     (doi:10.1214/aoms/1177704172); Peto and Peto 1972 (doi:10.2307/2344317).
     """
-    from scipy import stats
-
-    before, after = finite_sample(old), finite_sample(new)
-    running_before, running_after = finite_sample(open_old), finite_sample(open_new)
+    before, after = np.sort(finite_sample(old)), np.sort(finite_sample(new))
+    running_before, running_after = np.sort(finite_sample(open_old)), np.sort(finite_sample(open_new))
     n_before, n_after = before.size + running_before.size, after.size + running_after.size
     if min(n_before, n_after) < MIN_N_MEDIAN:
         return _too_few(n_before, n_after)
-    if running_before.size or running_after.size:
-        return _log_rank(before, running_before, after, running_after)
-    small = max(n_before, n_after) <= MANN_WHITNEY_EXACT_MAX_N
-    untied = small and np.unique(np.concatenate([before, after])).size == n_before + n_after
-    test = stats.mannwhitneyu(after, before, method="exact" if untied else "asymptotic")
-    direction = _sign(float(test.statistic) - n_before * n_after / 2)
-    return Comparison(float(test.pvalue), direction, *_hodges_lehmann(before, after), n_before, n_after)
-
-
-def _log_rank(
-    before: FloatArray, running_before: FloatArray, after: FloatArray, running_after: FloatArray
-) -> Comparison:
-    from scipy import stats
-
-    n_before, n_after = before.size + running_before.size, after.size + running_after.size
-    with np.errstate(invalid="ignore"):
-        test = stats.logrank(right_censored(after, running_after), right_censored(before, running_before))
-    if math.isnan(test.pvalue):  # at no end were durations of both periods still running
+    ended = Groups(np.concatenate([before, after]), np.cumsum([0, before.size, after.size]))
+    running = Groups(
+        np.concatenate([running_before, running_after]), np.cumsum([0, running_before.size, running_after.size])
+    )
+    tested = samples_changed(ended, running, [0], [1])
+    p_value, direction = float(tested.p_values[0]), int(tested.directions[0])
+    if math.isnan(p_value):  # at no end were durations of both periods still running
         return _too_few(n_before, n_after)
-    # The statistic counts ends above expectation in the new period: more ends mean shorter durations.
-    direction = -_sign(float(test.statistic))
-    p_value = float(test.pvalue)
+    if not running_before.size and not running_after.size:
+        return Comparison(p_value, direction, *_hodges_lehmann(before, after), n_before, n_after)
     middle_before = kaplan_meier_median(before, running_before)
     middle_after = kaplan_meier_median(after, running_after)
     if middle_before.value is None or middle_after.value is None:
@@ -168,16 +149,14 @@ def compare_quantile(old: npt.ArrayLike, new: npt.ArrayLike, p: float) -> Compar
     p75, 72 for p95); the effect's interval is put together from the two (MOVER).
     Source: reports.md section 2; Mood 1954 (doi:10.1214/aoms/1177728719); Zou and Donner 2008 (doi:10.1002/sim.3095).
     """
-    before, after = finite_sample(old), finite_sample(new)
+    before, after = np.sort(finite_sample(old)), np.sort(finite_sample(new))
     around_before, around_after = quantile_interval(before, p), quantile_interval(after, p)
     if around_before is None or around_after is None:
         return _too_few(before.size, after.size)
-    pooled = np.quantile(np.concatenate([before, after]), p)
-    above_before, above_after = int((before > pooled).sum()), int((after > pooled).sum())
-    p_value = float(_mid_p(above_before, before.size, above_after, after.size))
-    direction = _sign(above_after / after.size - above_before / before.size)
+    groups = Groups(np.concatenate([before, after]), np.cumsum([0, before.size, after.size]))
+    tested = quantiles_changed(groups, [0], [1], p)
     effect = _difference(float(np.quantile(before, p)), around_before, float(np.quantile(after, p)), around_after)
-    return Comparison(p_value, direction, *effect, before.size, after.size)
+    return Comparison(float(tested.p_values[0]), int(tested.directions[0]), *effect, before.size, after.size)
 
 
 def compare_proportions(k_old: int, n_old: int, k_new: int, n_new: int) -> Comparison:
@@ -199,37 +178,17 @@ def compare_proportions_array(
     """`compare_proportions` for many rows at once."""
     k1, n1, k2, n2 = (np.asarray(counts, dtype=np.int64) for counts in (k_old, n_old, k_new, n_new))
     limits1, limits2 = zip(*wilson_array(k1, n1), strict=True), zip(*wilson_array(k2, n2), strict=True)
-    p_values = _mid_p(k1, n1, k2, n2)
-    rows = zip(k1.tolist(), n1.tolist(), k2.tolist(), n2.tolist(), p_values.tolist(), limits1, limits2, strict=True)
+    tested = proportions_changed(k1, n1, k2, n2)
     comparisons = []
-    for a, trials_a, b, trials_b, p_value, around_a, around_b in rows:
-        if min(trials_a, trials_b) < MIN_N_MEDIAN:
+    for a, trials_a, b, trials_b, p_value, direction, around_a, around_b in zip(
+        *(column.tolist() for column in (k1, n1, k2, n2, *tested)), limits1, limits2, strict=True
+    ):
+        if math.isnan(p_value):
             comparisons.append(_too_few(trials_a, trials_b))
             continue
-        if trials_a + trials_b <= BOSCHLOO_MAX_N and p_value <= BOSCHLOO_SCREEN:
-            p_value = _boschloo(a, trials_a, b, trials_b)
         effect = _difference(a / trials_a, Interval(*around_a), b / trials_b, Interval(*around_b))
-        direction = _sign(b * trials_a - a * trials_b)
         comparisons.append(Comparison(p_value, direction, *effect, trials_a, trials_b))
     return comparisons
-
-
-def _mid_p(k1: npt.ArrayLike, n1: npt.ArrayLike, k2: npt.ArrayLike, n2: npt.ArrayLike) -> FloatArray:
-    """Twice the smaller one-sided mid-p of Fisher's exact test, as scipy doubles Boschloo's."""
-    from scipy import stats
-
-    first, trials = np.asarray(k1, dtype=np.int64), np.asarray(n1, dtype=np.int64)
-    margins = (trials + np.asarray(n2, dtype=np.int64), first + np.asarray(k2, dtype=np.int64), trials)
-    half = stats.hypergeom.pmf(first, *margins) / 2
-    lower, upper = stats.hypergeom.cdf(first, *margins) - half, stats.hypergeom.sf(first, *margins) + half
-    return np.asarray(np.clip(2 * np.minimum(lower, upper), 0, 1), dtype=np.float64)
-
-
-@lru_cache(maxsize=1 << 14)
-def _boschloo(k1: int, n1: int, k2: int, n2: int) -> float:
-    from scipy import stats
-
-    return float(stats.boschloo_exact([[k1, k2], [n1 - k1, n2 - k2]]).pvalue)
 
 
 def compare_rates(
@@ -249,30 +208,16 @@ def compare_rates(
     Source: reports.md section 2; Krishnamoorthy and Thomson 2004 (doi:10.1016/S0378-3758(02)00408-1); Zou and Donner
     2008 (doi:10.1002/sim.3095) for the interval.
     """
-    from scipy import special, stats
-
-    if min(count_old, count_new) < 0 or not min(days_old, days_new) > 0:
-        raise ValueError("counts must not be negative and days must be above 0")
-    total = count_old + count_new
-    if total < MIN_EVENTS:
-        return _too_few(count_old, count_new)
-    share = days_new / (days_old + days_new)
-    score = (count_new - total * share) / math.sqrt(total * share * (1 - share))
-    if max(count_old, count_new) <= E_TEST_MAX_COUNT:
-        test = stats.poisson_means_test(count_new, days_new, count_old, days_old)
-        p_value = min(1.0, float(test.pvalue))
-    else:
-        p_value = 2 * float(special.ndtr(-abs(score)))
     dispersion = weekly_dispersion(weekly_old, weekly_new)
-    if dispersion.degrees:
-        scaled = -abs(score) / math.sqrt(dispersion.ratio)
-        p_value = max(p_value, 2 * float(special.stdtr(dispersion.degrees, scaled)))
+    tested = rates_changed([count_old], [days_old], [count_new], [days_new], [dispersion.ratio], [dispersion.degrees])
+    if math.isnan(tested.p_values[0]):
+        return _too_few(count_old, count_new)
     limits = []
     for count, days in ((count_old, days_old), (count_new, days_new)):
         low, high = poisson_limits(count, dispersion)
         limits.append(Interval(low / days, high / days))
     effect = _difference(count_old / days_old, limits[0], count_new / days_new, limits[1])
-    return Comparison(p_value, _sign(score), *effect, count_old, count_new)
+    return Comparison(float(tested.p_values[0]), int(tested.directions[0]), *effect, count_old, count_new)
 
 
 def _difference(old: float, around_old: Interval, new: float, around_new: Interval) -> tuple[float, float, float]:

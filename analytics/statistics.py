@@ -7,17 +7,13 @@ arguments, and scipy is imported only where it is used, because commands that re
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-
-if TYPE_CHECKING:
-    from scipy.stats import CensoredData
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -149,6 +145,13 @@ def clustered_mean_interval(
     return Interval(mean - reach, mean + reach)
 
 
+def interpolated(below: npt.ArrayLike, above: npt.ArrayLike, share: npt.ArrayLike) -> FloatArray:
+    """The numbers that far from the one below to the one above, to the last bit as numpy's quantiles have them."""
+    low, high, part = (np.asarray(numbers, dtype=np.float64) for numbers in (below, above, share))
+    with np.errstate(invalid="ignore"):
+        return np.where(part < 0.5, low + (high - low) * part, high - (high - low) * (1 - part))
+
+
 class Dispersion(NamedTuple):
     """Variance of weekly counts over their mean, at least 1, and the degrees of freedom behind it (0: assumed)."""
 
@@ -172,6 +175,44 @@ def weekly_dispersion(*periods: Sequence[float]) -> Dispersion:
     return Dispersion(ratio, degrees) if ratio > 1 else Dispersion(1.0, 0)
 
 
+def weekly_deviations(weeks: npt.ArrayLike) -> tuple[FloatArray, IntArray]:
+    """Squared deviations over the mean, and their degrees of freedom, of many periods with the same full weeks.
+
+    `weeks` has a row per period. `poisson_dispersions` puts them together; source: `weekly_dispersion`.
+    """
+    counts = np.atleast_2d(np.asarray(weeks, dtype=np.float64))
+    periods, number = counts.shape
+    total = counts.sum(axis=1)
+    speaks = (total > 0) if number >= MIN_WEEKS else np.zeros(periods, dtype=bool)
+    mean = np.where(speaks, total, 1.0) / max(number, 1)
+    deviations = np.where(speaks, ((counts - mean[:, None]) ** 2).sum(axis=1) / mean, 0.0)
+    return deviations, np.where(speaks, number - 1, 0)
+
+
+def poisson_dispersions(deviations: npt.ArrayLike, degrees: npt.ArrayLike) -> tuple[FloatArray, IntArray]:
+    """Ratio and degrees of `weekly_dispersion` for many sums of `weekly_deviations` at once."""
+    squares, freedom = np.asarray(deviations, dtype=np.float64), np.asarray(degrees, dtype=np.int64)
+    ratio = np.where(freedom > 0, squares / np.maximum(freedom, 1), 1.0)
+    wide = ratio > 1
+    return np.where(wide, ratio, 1.0), np.where(wide, freedom, 0)
+
+
+def poisson_limits_array(
+    counts: npt.ArrayLike, ratios: npt.ArrayLike, degrees: npt.ArrayLike, confidence: float = CONFIDENCE
+) -> tuple[FloatArray, FloatArray]:
+    """`poisson_limits` for many counts at once; ratios and degrees as `poisson_dispersions` gives them."""
+    from scipy import special
+
+    seen, ratio = np.asarray(counts, dtype=np.float64), np.asarray(ratios, dtype=np.float64)
+    freedom = np.asarray(degrees, dtype=np.int64)
+    t = special.stdtrit(np.maximum(freedom, 1), (1 + confidence) / 2)
+    scale = np.where(freedom > 0, ratio * (t / normal_quantile(confidence)) ** 2, 1.0)
+    tail = (1 - confidence) / 2
+    # chi2.ppf(q, 2 k) / 2 is the inverse of the incomplete gamma function, some fifty times cheaper to call.
+    low = np.where(seen > 0, scale * special.gammaincinv(np.where(seen > 0, seen, 1.0) / scale, tail), 0.0)
+    return low, scale * special.gammainccinv(seen / scale + 1, tail)
+
+
 def poisson_rate_interval(
     count: int, exposure: float, weekly_counts: Sequence[float] = (), confidence: float = CONFIDENCE
 ) -> Interval:
@@ -191,16 +232,8 @@ def poisson_rate_interval(
 
 def poisson_limits(count: float, dispersion: Dispersion, confidence: float = CONFIDENCE) -> Interval:
     """The interval of an expected count, for a dispersion that is already known; source: `poisson_rate_interval`."""
-    from scipy import special
-
-    scale = 1.0
-    if dispersion.degrees:
-        t = float(special.stdtrit(dispersion.degrees, (1 + confidence) / 2))
-        scale = dispersion.ratio * (t / normal_quantile(confidence)) ** 2
-    tail = (1 - confidence) / 2
-    # chi2.ppf(q, 2 k) / 2 is the inverse of the incomplete gamma function, some fifty times cheaper to call.
-    low = scale * float(special.gammaincinv(count / scale, tail)) if count else 0.0
-    return Interval(low, scale * float(special.gammainccinv(count / scale + 1, tail)))
+    low, high = poisson_limits_array([count], [dispersion.ratio], [dispersion.degrees], confidence)
+    return Interval(float(low[0]), float(high[0]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,39 +265,30 @@ def kaplan_meier_median(durations: npt.ArrayLike, open_durations: npt.ArrayLike 
     Source: metrics.md section 8, "Recovery median"; reports.md section 2; Kaplan and Meier 1958
     (doi:10.1080/01621459.1958.10501452); Brookmeyer and Crowley 1982 (doi:10.2307/2530286).
     """
-    from scipy import stats
-
     ended, running = finite_sample(durations), finite_sample(open_durations)
     if not running.size:
         interval = quantile_interval(ended, 0.5) or (None, None)
         return MedianResult(quantile(ended, 0.5), ended.size, 0, *interval)
-    survival = stats.ecdf(right_censored(ended, running)).sf
-    value = _first_at_most_half(survival.quantiles, survival.probabilities)
+    ends = np.sort(ended)
+    first = np.flatnonzero(np.diff(ends, prepend=-np.inf))
+    times, died = ends[first], np.diff(first, append=ends.size)
+    # Survival falls only where something ended, so that the other times need no place of their own.
+    at_risk = (ended.size - first) + (running.size - np.searchsorted(np.sort(running), times))
+    survival = np.asarray(np.cumprod((at_risk - died) / at_risk), dtype=np.float64)
+    value = _first_at_most_half(times, survival)
     if ended.size + running.size < MIN_N_MEDIAN_INTERVAL:
         return MedianResult(value, ended.size, running.size)
-    with warnings.catch_warnings():
-        # The formula has no value before the first end and after the last; both are answered below.
-        warnings.filterwarnings("ignore", "The confidence interval is undefined", RuntimeWarning)
-        band = survival.confidence_interval(CONFIDENCE, method="log-log")
-    # The stubs call both ends floats; they are survival functions.
-    low: FloatArray = band.low.probabilities  # type: ignore[attr-defined]
-    high: FloatArray = band.high.probabilities  # type: ignore[attr-defined]
-    lower = np.where(survival.probabilities > 0, np.nan_to_num(low, nan=1.0), 0.0)
+    # At survival 1 and 0 the formula has no value; there the band is shut.
+    with np.errstate(divide="ignore", invalid="ignore"):
+        logarithm = np.log(survival)
+        error = np.sqrt(1 / logarithm**2 * np.cumsum(died / (at_risk * (at_risk - died))))
+        middle, reach = np.log(-logarithm), normal_quantile(CONFIDENCE) * error
+        low, high = np.exp(-np.exp(middle + reach)), np.exp(-np.exp(middle - reach))
+    lower = np.where(survival > 0, np.nan_to_num(low, nan=1.0), 0.0)
     upper = np.nan_to_num(high, nan=1.0)
     return MedianResult(
-        value,
-        ended.size,
-        running.size,
-        _first_at_most_half(survival.quantiles, lower),
-        _first_at_most_half(survival.quantiles, upper),
+        value, ended.size, running.size, _first_at_most_half(times, lower), _first_at_most_half(times, upper)
     )
-
-
-def right_censored(ended: FloatArray, running: FloatArray) -> CensoredData:
-    """Durations as scipy wants them: those still running are known only to be longer."""
-    from scipy import stats
-
-    return stats.CensoredData(uncensored=ended, right=running)
 
 
 def _first_at_most_half(times: FloatArray, survival: FloatArray) -> float | None:
