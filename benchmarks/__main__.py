@@ -18,7 +18,8 @@ from pathlib import Path
 import duckdb
 
 from benchmarks.feeds import Size, write_settings
-from benchmarks.stages import STAGES, Measurement, run_in_process
+from benchmarks.processes import Measurement
+from benchmarks.stages import STAGES, run_in_process
 
 MOST_TIMES_AS_LONG = 12
 MOST_MB = 4000

@@ -1,4 +1,4 @@
-"""A seeded organisation of any size, written as Parquet feeds by SQL alone.
+"""A seeded organisation of any size, given by SQL alone: as Parquet feeds, or as rows for whoever writes tables.
 
 Runs, commits and deployments per service follow a power law, histories branch and merge, one deployment in fifty goes
 back. Nothing here is drawn row by row: a value is a function of the seed and of the row's place.
@@ -18,7 +18,7 @@ NOW = "2026-10-01T06:00:00Z"
 POWER = 0.8
 # A history is made of blocks of ten commits; deployments take the last of each five, which is on the main line.
 BLOCK = 10
-FILES = 8
+PARTS = 8
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Size:
         return Size(self.attempts // 10, self.services)
 
 
-def write_settings(folder: Path, size: Size) -> Path:
+def write_settings(folder: Path, size: Size, memory: str = "2GB") -> Path:
     """Write the settings and the catalog of an organisation; returns the settings file."""
     folder.mkdir(parents=True)
     settings = {
@@ -58,6 +58,7 @@ def write_settings(folder: Path, size: Size) -> Path:
         "now": NOW,
         "storage": "./storage",
         "catalog": "catalog.yaml",
+        "engine": {"memory_limit": memory},
         "sources": [{"name": "drops", "type": "files", "path": "./feeds"}],
     }
     services = [
@@ -76,40 +77,51 @@ def write_feeds(folder: Path, size: Size, seed: int) -> dict[str, int]:
     rows: dict[str, int] = {}
     with duckdb.connect(config={"memory_limit": "2GB", "temp_directory": str(folder / ".spill")}) as con:
         con.execute("SET TimeZone = 'UTC'")
-        _create_services(con, size)
-        con.execute(
-            "CREATE TABLE world AS SELECT ?::BIGINT AS seed, ?::TIMESTAMPTZ AS start, "
-            "epoch_us(?::TIMESTAMPTZ) - epoch_us(?::TIMESTAMPTZ) AS span_us",
-            [seed, FIRST_DAY, LAST_DAY, FIRST_DAY],
-        )
-        # A number in [0, 1) for a place; salts keep the columns of one row apart.
-        con.execute(
-            "CREATE MACRO chance(salt, service, number) AS "
-            "(hash(salt, service, number, (SELECT seed FROM world)) % 1000000) / 1000000.0"
-        )
-        con.execute("CREATE MACRO sha_of(service, number) AS sha1(service || '/' || number)")
-        con.execute("CREATE MACRO later(moment, seconds) AS moment + to_microseconds((1e6 * seconds)::BIGINT)")
-        # Share of the organisation's two years, as a time.
-        con.execute(
-            "CREATE MACRO at_share(share) AS (SELECT start FROM world) + "
-            "to_microseconds(((SELECT span_us FROM world) * share)::BIGINT)"
-        )
-        for name, query in QUERIES.items():
-            for file in range(FILES):
-                path = feeds / name / f"{file + 1:02d}.parquet"
+        create_world(con, size, seed)
+        for name in ENTITIES:
+            for part in range(PARTS):
+                path = feeds / name / f"{part + 1:02d}.parquet"
                 path.parent.mkdir(parents=True, exist_ok=True)
-                con.execute("CREATE OR REPLACE MACRO part_of(total) AS " + _part(file))
                 literal = str(path).replace("'", "''")
                 (written,) = con.execute(
-                    f"COPY ({query}) TO '{literal}' (FORMAT parquet, COMPRESSION zstd)"
+                    f"COPY ({query_of(name, part)}) TO '{literal}' (FORMAT parquet, COMPRESSION zstd)"
                 ).fetchall()[0]
                 rows[name] = rows.get(name, 0) + int(written)
     return rows
 
 
-def _part(file: int) -> str:
-    """The places of one file: an eighth of each service's time."""
-    return f"range(total * {file} // {FILES}, total * {file + 1} // {FILES})"
+def create_world(con: duckdb.DuckDBPyConnection, size: Size, seed: int) -> None:
+    """Create the tables and macros that `query_of` needs: services with their counts, time and chance.
+
+    The same seed and size give the same rows, however many threads and however much memory there are.
+    """
+    _create_services(con, size)
+    con.execute(
+        "CREATE TABLE world AS SELECT ?::BIGINT AS seed, ?::TIMESTAMPTZ AS start, "
+        "epoch_us(?::TIMESTAMPTZ) - epoch_us(?::TIMESTAMPTZ) AS span_us",
+        [seed, FIRST_DAY, LAST_DAY, FIRST_DAY],
+    )
+    # A number in [0, 1) for a place; salts keep the columns of one row apart.
+    con.execute(
+        "CREATE MACRO chance(salt, service, number) AS "
+        "(hash(salt, service, number, (SELECT seed FROM world)) % 1000000) / 1000000.0"
+    )
+    con.execute("CREATE MACRO sha_of(service, number) AS sha1(service || '/' || number)")
+    con.execute("CREATE MACRO later(moment, seconds) AS moment + to_microseconds((1e6 * seconds)::BIGINT)")
+    # Share of the organisation's two years, as a time.
+    con.execute(
+        "CREATE MACRO at_share(share) AS (SELECT start FROM world) + "
+        "to_microseconds(((SELECT span_us FROM world) * share)::BIGINT)"
+    )
+    # The places of one part: an eighth of each service's time.
+    con.execute(f"CREATE MACRO part_of(part, total) AS range(total * part // {PARTS}, total * (part + 1) // {PARTS})")
+
+
+def query_of(entity: str, part: int | None = None) -> str:
+    """The SELECT for an eighth of an entity's rows, or for all of them; their numbers alone stand in memory."""
+    if part is None:
+        return " UNION ALL BY NAME ".join(f"({query_of(entity, part)})" for part in range(PARTS))
+    return _QUERIES[entity].replace("part_of(", f"part_of({part}, ")
 
 
 def _shares(total: int, services: int, multiple_of: int = 1) -> list[int]:
@@ -158,7 +170,7 @@ _PARENTS = """
          ELSE [number - 1, number - 2] END
 """
 
-QUERIES = {
+_QUERIES = {
     "commits": f"""
         SELECT repository, sha_of(service, number) AS sha,
                list_transform({_PARENTS}, lambda parent: sha_of(service, parent)) AS parents,
@@ -232,3 +244,5 @@ QUERIES = {
               FROM (SELECT *, unnest(part_of(attempts)) AS number FROM services) WHERE number % 5 = 4)
     """,
 }
+
+ENTITIES = tuple(_QUERIES)

@@ -5,18 +5,14 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
 import sys
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from analytics.engine import connect
 from analytics.settings import Settings, load_settings
+from benchmarks.processes import Measurement, report, run_module
 
 STAGES = ("pull", "build", "measure")
 
@@ -30,49 +26,16 @@ MEASURED_COLUMNS = {
 }
 
 
-@dataclass(frozen=True)
-class Measurement:
-    """What one process took: wall and CPU seconds of the work, its peak memory, and what it said of its result."""
-
-    seconds: float
-    cpu_seconds: float
-    peak_mb: float
-    result: dict[str, Any]
-
-
 def run_in_process(stage: str, settings_file: Path, *words: str) -> Measurement:
-    """Run a stage in a new process; raises RuntimeError with its last words when it fails."""
-    command = [sys.executable, "-m", "benchmarks.stages", stage, str(settings_file), *words]
-    root = Path(__file__).resolve().parents[1]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root)
-    assert process.stdout is not None
-    said = process.stdout.read()
-    process.stdout.close()
-    # Only the resources of this child; those of all children together would keep the greatest peak.
-    _, status, used = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise RuntimeError(f"{stage} ended with exit code {process.returncode}")
-    times = json.loads(said.splitlines()[-1])
-    # Linux says kilobytes, macOS bytes.
-    unit = 1e6 if sys.platform == "darwin" else 1e3
-    return Measurement(times["seconds"], times["cpu_seconds"], used.ru_maxrss / unit, times["result"])
+    """Run a stage in a new process; raises RuntimeError when it fails."""
+    return run_module("benchmarks.stages", stage, str(settings_file), *words)
 
 
 def main(stage: str, settings_file: Path, *words: str) -> None:
     """Do the work of the new process."""
     settings = load_settings(settings_file)
     work = _prepared(stage, *words)
-    began, cpu_began = time.perf_counter(), cpu_seconds()
-    result = work(settings)
-    times = {"seconds": time.perf_counter() - began, "cpu_seconds": cpu_seconds() - cpu_began, "result": result}
-    print(json.dumps(times))
-
-
-def cpu_seconds() -> float:
-    """CPU seconds of this process, and of those that it started and that have ended."""
-    times = os.times()
-    return times.user + times.system + times.children_user + times.children_system
+    report(lambda: work(settings))
 
 
 def _prepared(stage: str, *words: str) -> Callable[[Settings], dict[str, Any]]:
@@ -110,6 +73,8 @@ def _prepared(stage: str, *words: str) -> Callable[[Settings], dict[str, Any]]:
             }
 
         return verified
+    if stage in ("typed tables", "runs", "ownership", "publish"):
+        return _step(stage, *words)
     if stage == "generate":
         from benchmarks.feeds import Size, write_feeds
 
@@ -121,6 +86,20 @@ def _prepared(stage: str, *words: str) -> Callable[[Settings], dict[str, Any]]:
 
         return generate
     return lambda settings: {"rows": plain_scan(settings, words[0])}
+
+
+def _step(step: str, *words: str) -> Callable[[Settings], dict[str, Any]]:
+    """A step of the lake that engines are compared on."""
+    from benchmarks import lake
+    from benchmarks.feeds import Size
+
+    if step == "typed tables":
+        size, seed = Size(int(words[0]), int(words[1])), int(words[2])
+        return lambda settings: {"rows": sum(lake.write_typed_tables(settings, size, seed).values())}
+    if step == "publish":
+        return lambda settings: {"rows": lake.publish_lake(settings)}
+    derive = lake.derive_runs if step == "runs" else lake.derive_ownership
+    return lambda settings: {"rows": derive(settings)}
 
 
 def plain_scan(settings: Settings, stage: str) -> int:

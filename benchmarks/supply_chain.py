@@ -24,8 +24,9 @@ from pathlib import Path
 from typing import Any
 
 from analytics.sample.signing import GITHUB_ISSUER
+from benchmarks.processes import Measurement, cpu_seconds
 from benchmarks.shipped import bundles, sbom, trust_root, write_organisation
-from benchmarks.stages import Measurement, cpu_seconds, run_in_process
+from benchmarks.stages import run_in_process
 
 MOST_TIMES_AS_LONG = 1.3
 MOST_SHARE_OF_SECOND_RUN = 0.02

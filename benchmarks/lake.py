@@ -1,0 +1,96 @@
+"""An organisation's lake without a pull: typed tables straight from the generator, facts by the product's own code.
+
+Landing fifty million records is not what engines are compared in; the steps here are those of `build` behind it.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import duckdb
+
+from analytics.catalog import Catalog, load_catalog
+from analytics.delivery import build as stage
+from analytics.delivery.attempts import match_attempts
+from analytics.delivery.overrides import load_overrides
+from analytics.delivery.records import Rules
+from analytics.engine import connect
+from analytics.lake.parts import TableParts
+from analytics.lake.publish import publish
+from analytics.lake.tables import create_views, scratch, write_table
+from analytics.settings import Settings
+from analytics.sources.entities import ENTITIES
+from benchmarks.feeds import ENTITIES as GENERATED
+from benchmarks.feeds import Size, create_world, query_of
+
+# What the ownership step writes; the other facts are few or not asked for here.
+_OWNERSHIP_FACTS = ("deployment_attempts", "service_deployments", "change_lead", "failure_links", "service_incidents")
+
+
+def write_typed_tables(settings: Settings, size: Size, seed: int) -> dict[str, int]:
+    """Write the generated entities as typed tables, and the catalog's services; returns the rows of each entity."""
+    with connect(settings) as con:
+        stage.create_calendar(con, settings)
+        create_world(con, size, seed)
+        rows = {
+            name: write_table(
+                con,
+                settings,
+                name,
+                f"SELECT *, 'drops' AS source, '{name}' AS origin FROM ({query_of(name)})",
+            )
+            for name in GENERATED
+        }
+        write_table(con, settings, "calendar", "SELECT * FROM calendar")
+        write_table(
+            con,
+            settings,
+            "services",
+            "SELECT service, repository, 'deployments' AS entity, false AS failed_attempt_is_failure FROM services",
+        )
+    return rows
+
+
+def derive_runs(settings: Settings) -> int:
+    """The flaky step: run attempts, jobs and runners; returns the rows of these facts."""
+    summary = stage.BuildSummary()
+    with connect(settings) as con:
+        catalog, now = _prepared(con, settings)
+        stage._pipeline_facts(con, settings, catalog, now, summary)
+    return sum(summary.tables.values())
+
+
+def derive_ownership(settings: Settings) -> int:
+    """The ownership step: deployments, which commits each shipped first, failures; returns the rows of these facts."""
+    rows = 0
+    with connect(settings) as con, scratch(settings) as folder:
+        catalog, now = _prepared(con, settings)
+        rules = Rules(settings.incidents, settings.rework, now, load_overrides(settings.incidents.overrides))
+        con.execute("CREATE TEMP TABLE proven_repositories (digest VARCHAR, repository VARCHAR)")
+        match_attempts(con, catalog)
+        parts = TableParts(folder)
+        stage._delivery_facts(con, parts, settings, catalog, rules, None)
+        for table in _OWNERSHIP_FACTS:
+            rows += write_table(con, settings, table, parts.relation(table))
+    return rows
+
+
+def publish_lake(settings: Settings) -> int:
+    """Publish the lake as it is; returns the rows of the facts in the published database."""
+    publish(settings)
+    with connect(settings, settings.published_path, read_only=True) as con:
+        ((rows,),) = con.execute("SELECT sum(estimated_size)::BIGINT FROM duckdb_tables()").fetchall()
+    return int(rows)
+
+
+def lake_bytes(settings: Settings, *tables: str) -> int:
+    """Bytes of the lake's files, of all tables or of those named."""
+    folders = [settings.lake_dir / table for table in tables] or [settings.lake_dir]
+    return sum(file.stat().st_size for folder in folders for file in folder.rglob("*.parquet"))
+
+
+def _prepared(con: duckdb.DuckDBPyConnection, settings: Settings) -> tuple[Catalog, datetime]:
+    catalogs = settings.catalog if isinstance(settings.catalog, list) else [settings.catalog]
+    stage.create_calendar(con, settings)
+    create_views(con, settings, *ENTITIES)
+    return load_catalog(list(catalogs)), settings.now().astimezone(UTC).replace(tzinfo=None)
