@@ -31,9 +31,12 @@ from analytics.delivery.loading import (
     service_repositories,
 )
 from analytics.delivery.overrides import load_overrides
+from analytics.delivery.pipelines import pipeline_facts
 from analytics.delivery.practices import practice_facts, quarter_rows, runbook_rows
-from analytics.delivery.queries import sql
 from analytics.delivery.records import Incident, Rules
+from analytics.engines.duck import DuckEngine
+from analytics.engines.port import Engine
+from analytics.engines.prelude import CALENDAR_START, create_prelude
 from analytics.lake.parts import TableParts
 from analytics.lake.tables import clear_table, create_views, scratch, write_table
 from analytics.lake.turns import taking_turns
@@ -45,7 +48,6 @@ from analytics.landing.winners import create_winners, open_landing
 from analytics.settings import Settings
 from analytics.sources.entities import ENTITIES
 
-CALENDAR_START = date(2005, 1, 1)
 STAGE = "build"
 
 
@@ -70,7 +72,8 @@ def build(settings: Settings) -> BuildSummary:
     summary = BuildSummary()
     with open_landing(settings) as con, scratch(settings) as folder:
         catalog = catalog.under(present_names(con))
-        create_calendar(con, settings)
+        engine = DuckEngine(con, settings)
+        create_prelude(engine, settings)
         parts = TableParts(folder)
         landed = {row[0] for row in con.execute("SELECT DISTINCT entity FROM landed_items").fetchall()}
         for entity in ENTITIES.values():
@@ -82,11 +85,12 @@ def build(settings: Settings) -> BuildSummary:
             summary.tables[entity.name] = write_table(con, settings, entity.name, typed_query(entity, relation))
             progress.report(STAGE, f"{entity.name}: {summary.tables[entity.name]:,} rows")
         create_views(con, settings, *ENTITIES)
-        _describe(con, parts, settings, catalog, now)
-        _pipeline_facts(con, settings, catalog, now, summary)
+        _describe(con, engine, parts, settings, catalog, now)
+        pipeline_facts(engine, lambda name: _canonical(catalog, name), summary.tables)
+        progress.report(STAGE, f"{summary.tables['run_attempts']:,} run attempts, {summary.tables['job_times']:,} jobs")
         built_of = _provenance(con, settings, catalog, parts)
-        match_attempts(con, catalog)
-        _delivery_facts(con, parts, settings, catalog, rules, built_of)
+        match_attempts(engine, catalog)
+        _delivery_facts(con, engine, parts, settings, catalog, rules, built_of)
         _unmapped(con, parts, catalog)
         for table in (
             "services",
@@ -108,7 +112,7 @@ def build(settings: Settings) -> BuildSummary:
         ):
             summary.tables[table] = write_table(con, settings, table, parts.relation(table))
         summary.tables["calendar"] = write_table(con, settings, "calendar", "SELECT * FROM calendar")
-        practice_facts(con, settings, catalog, lambda name: _canonical(catalog, name), summary.tables)
+        practice_facts(engine, settings, catalog, lambda name: _canonical(catalog, name), summary.tables)
         progress.report(STAGE, "drills, runbooks, checks, budgets, gates, surveys, templates")
         summary.unmapped = summary.tables["unmapped"]
     note_lake_version(settings)
@@ -116,35 +120,13 @@ def build(settings: Settings) -> BuildSummary:
     return summary
 
 
-def create_calendar(con: duckdb.DuckDBPyConnection, settings: Settings) -> None:
-    """Create the `calendar` table (day, quarter, month, iso_week), the `params` view and the `local_day` macro."""
-    calendar = settings.calendar
-    last = calendar.local_day(settings.now()) + timedelta(days=370)
-    # Fiscal quarters begin with a month, so a month knows its quarter.
-    months = [date(year, month, 1) for year in range(CALENDAR_START.year, last.year + 1) for month in range(1, 13)]
-    con.execute("CREATE OR REPLACE TEMP TABLE month_quarter (month VARCHAR, quarter VARCHAR)")
-    con.execute(
-        "INSERT INTO month_quarter SELECT unnest(?), unnest(?)",
-        [[f"{month:%Y-%m}" for month in months], [str(calendar.quarter_of_day(month)) for month in months]],
-    )
-    con.execute(
-        "CREATE OR REPLACE TEMP TABLE calendar AS SELECT day, quarter, month, strftime(day, '%G-W%V') AS iso_week FROM "
-        "(SELECT CAST(unnest(range(?::TIMESTAMP, ?::TIMESTAMP, INTERVAL 1 DAY)) AS DATE) AS day) "
-        "JOIN month_quarter ON month = strftime(day, '%Y-%m') ORDER BY day",
-        [CALENDAR_START, last],
-    )
-    now = settings.now().astimezone(UTC).replace(tzinfo=None)
-    con.execute("CREATE OR REPLACE TEMP TABLE params (now TIMESTAMP)")
-    con.execute("INSERT INTO params VALUES (?)", [now])
-    # The zone is a checked IANA name.
-    con.execute(
-        "CREATE OR REPLACE TEMP MACRO local_day(moment) AS "
-        f"CAST(timezone('{settings.time_zone}', timezone('UTC', moment)) AS DATE)"
-    )
-
-
 def _describe(
-    con: duckdb.DuckDBPyConnection, parts: TableParts, settings: Settings, catalog: Catalog, now: datetime
+    con: duckdb.DuckDBPyConnection,
+    engine: Engine,
+    parts: TableParts,
+    settings: Settings,
+    catalog: Catalog,
+    now: datetime,
 ) -> None:
     for service in catalog.services:
         parts.add(
@@ -190,7 +172,7 @@ def _describe(
         parts.add("repository_ids", {"source": source, "repository_id": repository_id, "repository": repository})
     for one in input_rows(con, settings, catalog):
         parts.add("build_inputs", one)
-    for runbook in runbook_rows(con, catalog):
+    for runbook in runbook_rows(con, engine, catalog):
         parts.add("service_runbooks", runbook)
     today = settings.calendar.covered_days(settings.calendar.quarter_of(now), settings.now())[1] - timedelta(days=1)
     for quarter in quarter_rows(settings.calendar, settings.practices, CALENDAR_START, today):
@@ -262,41 +244,9 @@ def _canonical(catalog: Catalog, repository: str) -> str:
     return known[0].repository if known else repository
 
 
-def _pipeline_facts(
-    con: duckdb.DuckDBPyConnection, settings: Settings, catalog: Catalog, now: datetime, summary: BuildSummary
-) -> None:
-    """Run attempts, jobs and runners, wholly in SQL: they are by far the most rows."""
-    seen = con.execute(
-        "SELECT DISTINCT repository FROM pipeline_runs UNION SELECT DISTINCT repository FROM pipeline_jobs"
-    )
-    names = [row[0] for row in seen.fetchall()]
-    con.execute("CREATE OR REPLACE TEMP TABLE repository_names (seen VARCHAR, canonical VARCHAR)")
-    if names:
-        con.execute(
-            "INSERT INTO repository_names SELECT unnest(?), unnest(?)",
-            [names, [_canonical(catalog, name) for name in names]],
-        )
-    summary.tables["job_times"] = write_table(con, settings, "job_times", sql("job_times.sql"))
-    create_views(con, settings, "job_times")
-    for statement in sql("run_attempts.sql").split(";"):
-        if statement.strip():
-            con.execute(statement)
-    summary.tables["run_attempts"] = write_table(con, settings, "run_attempts", sql("run_attempts_select.sql"))
-    for table in (
-        "run_base",
-        "run_last_attempt",
-        "run_failed_before",
-        "sha_failed",
-        "sha_recovered",
-        "attempt_duration",
-    ):
-        con.execute(f"DROP TABLE {table}")
-    summary.tables["runner_windows"] = write_table(con, settings, "runner_windows", sql("runner_windows.sql"))
-    progress.report(STAGE, f"{summary.tables['run_attempts']:,} run attempts, {summary.tables['job_times']:,} jobs")
-
-
 def _delivery_facts(
     con: duckdb.DuckDBPyConnection,
+    engine: Engine,
     parts: TableParts,
     settings: Settings,
     catalog: Catalog,
@@ -305,7 +255,7 @@ def _delivery_facts(
 ) -> None:
     """Deployments, ownership, failures and incidents, one service at a time."""
     terms = Terms(rules, tuple(settings.bots), settings.calendar)
-    prepare_commits(con, rules, {s.repository.casefold() for s in catalog.services if s.paths})
+    prepare_commits(engine, {s.repository.casefold() for s in catalog.services if s.paths})
     repositories = service_repositories(con, catalog.services)
     incidents = _incidents_by_service(con, catalog, rules)
     done = 0

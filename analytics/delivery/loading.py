@@ -10,39 +10,20 @@ import duckdb
 from analytics.catalog import Service
 from analytics.delivery.attempts import ATTEMPT_COLUMNS
 from analytics.delivery.batch import COMMIT_COLUMNS, PULL_REQUEST_COLUMNS
-from analytics.delivery.records import Rules
+from analytics.delivery.queries import create_tables
+from analytics.engines.port import Engine
 
 # Bounds the commits that stand in memory at one time.
 COMMITS_PER_BATCH = 100_000
 
 
-def prepare_commits(con: duckdb.DuckDBPyConnection, rules: Rules, path_filtered: Collection[str]) -> None:
-    """Create the temp table `commit_facts`: commits known at the cut-off, with what their messages say extracted.
+def prepare_commits(engine: Engine, path_filtered: Collection[str]) -> None:
+    """Create the tables `commit_facts` and `pull_request_facts`: what was known at the cut-off, by folded repository.
 
-    Files are kept only for repositories with a path filter: they are most of a commit's bytes.
+    Needs `commits`, `pull_requests` and the prelude; files are kept only for the repositories with a path filter.
     """
-    con.execute(
-        """
-        CREATE OR REPLACE TEMP TABLE commit_facts AS
-        SELECT lower(repository) AS folded, sha, parents, author, is_bot, authored_at, patch_id,
-               CASE WHEN list_contains($filtered, lower(repository)) THEN files END AS files,
-               regexp_extract_all(message, '(?i)this reverts commit ([0-9a-f]{7,64})', 1) AS reverts,
-               regexp_extract_all(message, '(?i)\\breverts (?:pull request )?(?:[\\w.-]+/[\\w.-]+)?[#!]([0-9]{1,9})', 1)
-                   AS reverts_pull_requests,
-               regexp_extract_all(message, '(?i)cherry[ -]picked from commit ([0-9a-f]{7,64})', 1) AS picked_from
-        FROM commits
-        WHERE committed_at <= $now
-        ORDER BY folded
-        """,
-        {"filtered": sorted(path_filtered), "now": rules.now},
-    )
-    con.execute(
-        """
-        CREATE OR REPLACE TEMP TABLE pull_request_facts AS
-        SELECT lower(repository) AS folded, * FROM pull_requests WHERE created_at <= $now ORDER BY folded
-        """,
-        {"now": rules.now},
-    )
+    engine.create_values("path_filtered", {"repository": "VARCHAR"}, [(name,) for name in sorted(path_filtered)])
+    create_tables(engine, "commit_facts", "pull_request_facts")
 
 
 def service_repositories(con: duckdb.DuckDBPyConnection, services: Iterable[Service]) -> dict[str, set[str]]:

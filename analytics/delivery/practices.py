@@ -15,14 +15,23 @@ from typing import Any
 import duckdb
 
 from analytics.catalog import Catalog
-from analytics.delivery.queries import insert_rows, sql
+from analytics.delivery.queries import create_tables, sql
+from analytics.engines.port import Engine
 from analytics.globs import name_matches
-from analytics.lake.tables import create_views, write_table
 from analytics.periods import Calendar
 from analytics.settings import PracticeRules, Settings
 
 # What a passed check, job or drill is called; feeds come from many tools.
 PASSED = ("success", "successful", "succeeded", "passed", "pass", "ok")
+# What several of the queries below read, in this order.
+STEPS = (
+    "named_deployments",
+    "named_elsewhere",
+    "labelled_incidents",
+    "budget_samples",
+    "budget_windows",
+    "budget_points",
+)
 TABLES = (
     "rollback_drills",
     "runbook_changes",
@@ -34,6 +43,9 @@ TABLES = (
     "survey_answers",
     "template_adoption",
 )
+
+
+RUNBOOK_PATHS = ("service", "purpose", "repository", "path", "plain")
 
 
 def quarter_rows(calendar: Calendar, rules: PracticeRules, first: date, today: date) -> list[dict[str, Any]]:
@@ -62,8 +74,8 @@ def months_before(day: date, months: int) -> date:
     return date(year, month + 1, min(day.day, (following - timedelta(days=1)).day))
 
 
-def runbook_rows(con: duckdb.DuckDBPyConnection, catalog: Catalog) -> list[dict[str, Any]]:
-    """Rows of `service_runbooks`; leaves the temporary tables `runbook_paths` and `runbook_changed` behind.
+def runbook_rows(con: duckdb.DuckDBPyConnection, engine: Engine, catalog: Catalog) -> list[dict[str, Any]]:
+    """Rows of `service_runbooks`; leaves the tables `runbook_paths` and `runbook_changed` behind on the engine.
 
     A repository's files are watched when a source reads their revisions, or when its commits say which files they
     changed. Only the former can tell that a file is not there.
@@ -75,16 +87,12 @@ def runbook_rows(con: duckdb.DuckDBPyConnection, catalog: Catalog) -> list[dict[
         for path in dict.fromkeys(named)
         if path
     ]
-    con.execute(
-        "CREATE OR REPLACE TEMP TABLE runbook_paths "
-        "(service VARCHAR, purpose VARCHAR, repository VARCHAR, path VARCHAR, plain VARCHAR)"
-    )
-    insert_rows(con, "runbook_paths", paths)
-    for statement in sql("runbook_changes.sql").split(";"):
-        if statement.strip():
-            con.execute(statement)
-    found = set(con.execute("SELECT DISTINCT service, purpose, path FROM runbook_changed").fetchall())
-    by_files = _names(con, "SELECT DISTINCT lower(repository) FROM commits WHERE files IS NOT NULL")
+    engine.create_values("runbook_paths", dict.fromkeys(RUNBOOK_PATHS, "VARCHAR"), paths)
+    engine.create_unnested("earlier_revisions", "file_revisions", ["repository", "path"], "earlier", "change")
+    engine.create_unnested("commit_files", "commits", ["repository", "sha", "committed_at"], "files", "file")
+    create_tables(engine, "runbook_changed")
+    found = set(engine.rows("SELECT DISTINCT service, purpose, path FROM runbook_changed"))
+    by_files = _names(engine, "SELECT DISTINCT lower(repository) AS folded FROM commits WHERE files IS NOT NULL")
     asked = con.execute(
         "SELECT DISTINCT source, request_key FROM landed_pages WHERE entity = 'file_revisions'"
     ).fetchall()
@@ -92,7 +100,7 @@ def runbook_rows(con: duckdb.DuckDBPyConnection, catalog: Catalog) -> list[dict[
     by_source = {key.casefold() for _, key in asked}
     for source, text in con.execute("SELECT source, value FROM landed_meta WHERE key = 'names'").fetchall():
         by_source |= {name.casefold() for key, name in json.loads(text).items() if (source, key) in asked}
-    told = by_source | by_files | _names(con, "SELECT DISTINCT lower(repository) FROM file_revisions")
+    told = by_source | by_files | _names(engine, "SELECT DISTINCT lower(repository) AS folded FROM file_revisions")
     rows = []
     for service, purpose, repository, path, _ in paths:
         folded = repository.casefold()
@@ -110,8 +118,8 @@ def runbook_rows(con: duckdb.DuckDBPyConnection, catalog: Catalog) -> list[dict[
     return rows
 
 
-def _names(con: duckdb.DuckDBPyConnection, query: str) -> set[str]:
-    return {row[0] for row in con.execute(query).fetchall()}
+def _names(engine: Engine, query: str) -> set[str]:
+    return {row[0] for row in engine.rows(query)}
 
 
 def _plain(path: str) -> str:
@@ -119,90 +127,103 @@ def _plain(path: str) -> str:
 
 
 def practice_facts(
-    con: duckdb.DuckDBPyConnection,
+    engine: Engine,
     settings: Settings,
     catalog: Catalog,
     canonical: Callable[[str], str],
     written: dict[str, int],
 ) -> None:
-    """Write the tables of this module; needs the typed tables, `params`, `local_day` and the facts of delivery.
+    """Write the tables of this module; needs the typed tables, the prelude, `runbook_changed` and delivery's facts.
 
     `canonical` gives the catalog's spelling of a repository; `written` gets the number of rows per table.
     """
     rules = settings.practices
-    create_views(
-        con, settings, "services", "service_deployments", "deployment_attempts", "service_incidents", "run_attempts"
+    engine.read_lake(
+        "services", "service_deployments", "deployment_attempts", "service_incidents", "run_attempts", "job_times"
     )
-    con.execute("CREATE OR REPLACE TEMP TABLE passed_words AS SELECT unnest(?::VARCHAR[]) AS word", [list(PASSED)])
-    con.execute(
-        "CREATE OR REPLACE TEMP TABLE known_services AS SELECT unnest(?::VARCHAR[]) AS service",
-        [[service.name for service in catalog.services]],
+    engine.create_unnested("incident_labels", "incidents", ["incident_id"], "labels", "label")
+    engine.create_unnested(
+        "service_incident_ids", "service_incidents", ["service", "incident_key"], "incident_ids", "incident_id"
     )
-    _match_names(con, rules)
-    _match_repositories(con, catalog, canonical)
-    _match_labels(con, rules)
-    _match_teams(con, catalog)
-    _match_templates(con, settings)
+    engine.create_unnested(
+        "called_templates",
+        "pipeline_runs",
+        ["repository", "run_id", "workflow", "created_at"],
+        "referenced_workflows",
+        "template",
+    )
+    engine.create_values("passed_words", {"word": "VARCHAR"}, [(word,) for word in PASSED])
+    engine.create_values("known_services", {"service": "VARCHAR"}, [(service.name,) for service in catalog.services])
+    create_tables(engine, "deployment_runs")
+    _match_names(engine, rules)
+    _match_repositories(engine, catalog, canonical)
+    _match_labels(engine, rules)
+    _match_teams(engine, catalog)
+    _match_templates(engine, settings)
     window = round(rules.budget_window_hours * 3_600_000_000)
-    con.execute("CREATE OR REPLACE TEMP TABLE budget_window AS SELECT to_microseconds(?::BIGINT) AS span", [window])
+    engine.create_values("budget_window", {"span_us": "BIGINT"}, [(window,)])
+    create_tables(engine, *STEPS)
     for table in TABLES:
         query = "SELECT * FROM runbook_changed" if table == "runbook_changes" else sql(f"{table}.sql")
-        written[table] = write_table(con, settings, table, query)
-        create_views(con, settings, table)
+        written[table] = engine.write_lake(table, query)
+        engine.read_lake(table)
+    for table in STEPS:
+        engine.drop(table)
 
 
-def _match_names(con: duckdb.DuckDBPyConnection, rules: PracticeRules) -> None:
+def _match_names(engine: Engine, rules: PracticeRules) -> None:
     """Which kinds of checks and which names of jobs verify a deployment."""
-    kinds = con.execute("SELECT DISTINCT kind FROM checks").fetchall()
-    con.execute("CREATE OR REPLACE TEMP TABLE verifying_kinds (kind VARCHAR)")
-    insert_rows(con, "verifying_kinds", [row for row in kinds if name_matches(row[0], rules.check_kinds)])
+    kinds = engine.rows("SELECT DISTINCT kind FROM checks")
+    engine.create_values(
+        "verifying_kinds", {"kind": "VARCHAR"}, [row for row in kinds if name_matches(row[0], rules.check_kinds)]
+    )
     # Names of jobs in runs that deployed; all jobs are too many to look at one by one.
-    jobs = con.execute(
-        "SELECT DISTINCT name FROM job_times SEMI JOIN (SELECT DISTINCT run_id FROM deployment_attempts) USING (run_id)"
-    ).fetchall()
-    con.execute("CREATE OR REPLACE TEMP TABLE verifying_jobs (name VARCHAR)")
-    insert_rows(con, "verifying_jobs", [row for row in jobs if name_matches(row[0], rules.check_jobs)])
+    jobs = engine.rows(
+        "SELECT DISTINCT jobs.name AS name FROM job_times AS jobs "
+        "JOIN (SELECT DISTINCT run_id FROM deployment_runs) AS runs ON runs.run_id = jobs.run_id"
+    )
+    engine.create_values(
+        "verifying_jobs", {"name": "VARCHAR"}, [row for row in jobs if name_matches(row[0], rules.check_jobs)]
+    )
 
 
-def _match_repositories(con: duckdb.DuckDBPyConnection, catalog: Catalog, canonical: Callable[[str], str]) -> None:
+def _match_repositories(engine: Engine, catalog: Catalog, canonical: Callable[[str], str]) -> None:
     """Repositories that gates speak of: their spelling in the catalog, and their service where they have only one."""
     rows = []
-    for (seen,) in con.execute("SELECT DISTINCT repository FROM gate_results").fetchall():
+    for (seen,) in engine.rows("SELECT DISTINCT repository FROM gate_results"):
         services = catalog.of_repository(seen)
         rows.append((seen, canonical(seen), bool(services), services[0].name if len(services) == 1 else None))
-    con.execute(
-        "CREATE OR REPLACE TEMP TABLE gate_repositories "
-        "(seen VARCHAR, canonical VARCHAR, known BOOLEAN, only_service VARCHAR)"
+    engine.create_values(
+        "gate_repositories",
+        {"seen": "VARCHAR", "canonical": "VARCHAR", "known": "BOOLEAN", "only_service": "VARCHAR"},
+        rows,
     )
-    insert_rows(con, "gate_repositories", rows)
 
 
-def _match_labels(con: duckdb.DuckDBPyConnection, rules: PracticeRules) -> None:
-    labels = con.execute("SELECT DISTINCT unnest(labels) FROM incidents").fetchall()
-    con.execute("CREATE OR REPLACE TEMP TABLE drift_labels (label VARCHAR)")
-    insert_rows(con, "drift_labels", [row for row in labels if name_matches(row[0], rules.drift_labels)])
+def _match_labels(engine: Engine, rules: PracticeRules) -> None:
+    labels = engine.rows("SELECT DISTINCT label FROM incident_labels WHERE label IS NOT NULL")
+    engine.create_values(
+        "drift_labels", {"label": "VARCHAR"}, [row for row in labels if name_matches(row[0], rules.drift_labels)]
+    )
 
 
-def _match_teams(con: duckdb.DuckDBPyConnection, catalog: Catalog) -> None:
+def _match_teams(engine: Engine, catalog: Catalog) -> None:
     teams = {service.team.casefold(): service.team for service in catalog.services if service.team}
-    seen = _names(con, "SELECT DISTINCT team FROM survey_responses WHERE team IS NOT NULL")
-    con.execute("CREATE OR REPLACE TEMP TABLE team_names (seen VARCHAR, team VARCHAR)")
-    insert_rows(con, "team_names", [(name, teams[name.casefold()]) for name in seen if name.casefold() in teams])
-
-
-def _match_templates(con: duckdb.DuckDBPyConnection, settings: Settings) -> None:
-    """Which workflows that runs call are standard templates of their repository."""
-    con.execute(
-        "CREATE OR REPLACE TEMP TABLE called_workflows AS SELECT DISTINCT repository, template FROM "
-        "(SELECT repository, unnest(referenced_workflows) AS template FROM pipeline_runs "
-        "WHERE len(referenced_workflows) > 0)"
+    seen = _names(engine, "SELECT DISTINCT team FROM survey_responses WHERE team IS NOT NULL")
+    engine.create_values(
+        "team_names",
+        {"seen": "VARCHAR", "team": "VARCHAR"},
+        [(name, teams[name.casefold()]) for name in seen if name.casefold() in teams],
     )
-    called = con.execute("SELECT repository, template FROM called_workflows").fetchall()
+
+
+def _match_templates(engine: Engine, settings: Settings) -> None:
+    """Which workflows that runs call are standard templates of their repository."""
     globs = settings.practices.templates
-    con.execute("CREATE OR REPLACE TEMP TABLE standard_templates (repository VARCHAR, template VARCHAR)")
-    insert_rows(
-        con,
+    called = engine.rows("SELECT DISTINCT repository, template FROM called_templates")
+    engine.create_values(
         "standard_templates",
+        {"repository": "VARCHAR", "template": "VARCHAR"},
         [(name, template) for name, template in called if _is_standard(name, template, globs)],
     )
 

@@ -1,8 +1,8 @@
 """What every engine has before a query runs: a calendar, the cut-off, and functions that engines spell differently.
 
 `local_day(moment)` is the DATE of a UTC time in the settings' zone, `us_between(start, end)` BIGINT microseconds,
-`nth(list, i)` an element counted from 1, or NULL; `collect_list(x)`, `sort_array(list)` and `percentile(x, p)`, exact
-and interpolated, are Spark's own names. Source: spec architecture.md section 4.
+`nth(list, i)` an element counted from 1, or NULL, `joined_words(list)` its text, sorted, with commas; `collect_list(x)`,
+`sort_array(list)` and `percentile(x, p)`, exact and interpolated, are Spark's own names. Source: spec architecture.md section 4.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ _DUCKDB = (
     "CREATE OR REPLACE TEMP MACRO sort_array(xs) AS list_sort(xs)",
     "CREATE OR REPLACE TEMP MACRO percentile(x, p) AS quantile_cont(x, p)",
     "CREATE OR REPLACE TEMP MACRO nth(xs, i) AS list_extract(xs, i)",
+    "CREATE OR REPLACE TEMP MACRO joined_words(words) AS array_to_string(list_sort(words), ', ')",
 )
 _SPARK = (
     "CREATE OR REPLACE TEMPORARY FUNCTION local_day(moment TIMESTAMP_NTZ) RETURNS DATE "
@@ -31,6 +32,8 @@ _SPARK = (
     "RETURN timestampdiff(MICROSECOND, starts, ends)",
     "CREATE OR REPLACE TEMPORARY FUNCTION nth(xs ARRAY<BIGINT>, i BIGINT) RETURNS BIGINT "
     "RETURN get(xs, CAST(i - 1 AS INT))",
+    "CREATE OR REPLACE TEMPORARY FUNCTION joined_words(words ARRAY<STRING>) RETURNS STRING "
+    "RETURN array_join(sort_array(words), ', ')",
 )
 FUNCTIONS = {"duckdb": _DUCKDB, "spark": _SPARK}
 
@@ -41,7 +44,7 @@ def calendar_rows(settings: Settings) -> list[tuple[date, str, str, str]]:
     last = calendar.local_day(settings.now()) + timedelta(days=370)
     rows = []
     quarters: dict[tuple[int, int], str] = {}
-    for number in range((last - CALENDAR_START).days + 1):
+    for number in range((last - CALENDAR_START).days):
         day = CALENDAR_START + timedelta(days=number)
         # Fiscal quarters begin with a month, so a month knows its quarter.
         quarter = quarters.get((day.year, day.month))

@@ -1,17 +1,20 @@
 -- The first run of each service's repository that called a standard template. Source: metrics.md section 4, row 16.
 WITH calls AS (
-    SELECT lower(runs.repository) AS folded, runs.repository, runs.run_id, runs.workflow, runs.created_at,
-           unnest(runs.referenced_workflows) AS template
-    FROM pipeline_runs AS runs
+    SELECT lower(called.repository) AS folded, called.run_id AS run_id, called.workflow AS workflow,
+           called.template AS template, called.created_at AS created_at
+    FROM called_templates AS called
+    JOIN standard_templates AS standard
+      ON standard.repository = called.repository AND standard.template = called.template
     CROSS JOIN params
-    WHERE len(runs.referenced_workflows) > 0 AND runs.created_at <= params.now
-), firsts AS (
-    SELECT calls.folded, calls.run_id, calls.workflow, calls.template, calls.created_at
+    WHERE called.created_at <= params.now
+), ordered AS (
+    SELECT folded, run_id, workflow, template, created_at,
+           row_number() OVER (PARTITION BY folded ORDER BY created_at, run_id, template) AS place
     FROM calls
-    JOIN standard_templates AS standard ON standard.repository = calls.repository AND standard.template = calls.template
-    QUALIFY row_number() OVER (PARTITION BY calls.folded ORDER BY calls.created_at, calls.run_id, calls.template) = 1
 )
-SELECT services.service, services.repository, firsts.run_id, firsts.workflow, firsts.template,
-       firsts.created_at AS first_at, local_day(firsts.created_at) AS day
+SELECT services.service AS service, services.repository AS repository, ordered.run_id AS run_id,
+       ordered.workflow AS workflow, ordered.template AS template, ordered.created_at AS first_at,
+       local_day(ordered.created_at) AS day
 FROM services
-JOIN firsts ON firsts.folded = lower(services.repository)
+JOIN ordered ON ordered.folded = lower(services.repository)
+WHERE ordered.place = 1
