@@ -11,8 +11,6 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-import duckdb
-
 from analytics.catalog import Catalog, Service
 from analytics.delivery.queries import create_tables
 from analytics.delivery.records import Attempt
