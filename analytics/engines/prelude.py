@@ -2,8 +2,8 @@
 
 `local_day(moment)` is the DATE of a UTC time in the settings' zone, `us_between(start, end)` BIGINT microseconds,
 `nth(list, i)` an element counted from 1, or NULL, `joined_words(list)` the sorted texts of a list with commas between;
-`collect_list(x)`, `sort_array(list)` and `percentile(x, p)`, exact and interpolated, are Spark's own names. Source: spec
-architecture.md section 4.
+`collect_list(x)`, `sort_array(list)` and `percentile(x, p)`, exact and interpolated, are Spark's own names.
+Source: spec architecture.md section 4.
 """
 
 from __future__ import annotations
