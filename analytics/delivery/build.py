@@ -19,7 +19,7 @@ import duckdb
 from analytics import progress
 from analytics.catalog import Catalog, load_catalog
 from analytics.delivery.attempts import BuiltOf, match_attempts
-from analytics.delivery.batch import Batch, Terms, derive_batch
+from analytics.delivery.batch import FACT_TABLES, Batch, Terms, derive_batch
 from analytics.delivery.incidents import merge_incidents
 from analytics.delivery.inputs import input_rows
 from analytics.delivery.loading import (
@@ -33,7 +33,9 @@ from analytics.delivery.loading import (
 from analytics.delivery.overrides import load_overrides
 from analytics.delivery.pipelines import pipeline_facts
 from analytics.delivery.practices import practice_facts, quarter_rows, runbook_rows
+from analytics.delivery.queries import sql
 from analytics.delivery.records import Incident, Rules
+from analytics.engines import open_engine
 from analytics.engines.duck import DuckEngine
 from analytics.engines.port import Engine
 from analytics.engines.prelude import CALENDAR_START, create_prelude
@@ -70,10 +72,11 @@ def build(settings: Settings) -> BuildSummary:
     now = settings.now().astimezone(UTC).replace(tzinfo=None)
     rules = Rules(settings.incidents, settings.rework, now, load_overrides(settings.incidents.overrides))
     summary = BuildSummary()
-    with open_landing(settings) as con, scratch(settings) as folder:
+    with open_landing(settings) as con, scratch(settings) as folder, open_engine(settings, con) as engine:
         catalog = catalog.under(present_names(con))
-        engine = DuckEngine(con, settings)
-        create_prelude(engine, settings)
+        create_prelude(DuckEngine(con, settings), settings)
+        if engine.kind != "duckdb":
+            create_prelude(engine, settings)
         parts = TableParts(folder)
         landed = {row[0] for row in con.execute("SELECT DISTINCT entity FROM landed_items").fetchall()}
         for entity in ENTITIES.values():
@@ -85,21 +88,18 @@ def build(settings: Settings) -> BuildSummary:
             summary.tables[entity.name] = write_table(con, settings, entity.name, typed_query(entity, relation))
             progress.report(STAGE, f"{entity.name}: {summary.tables[entity.name]:,} rows")
         create_views(con, settings, *ENTITIES)
+        if engine.kind != "duckdb":
+            engine.read_lake(*ENTITIES)
         _describe(con, engine, parts, settings, catalog, now)
         pipeline_facts(engine, lambda name: _canonical(catalog, name), summary.tables)
         progress.report(STAGE, f"{summary.tables['run_attempts']:,} run attempts, {summary.tables['job_times']:,} jobs")
-        built_of = _provenance(con, settings, catalog, parts)
+        built_of = _provenance(con, engine, settings, catalog, parts)
         match_attempts(engine, catalog)
-        _delivery_facts(con, engine, parts, settings, catalog, rules, built_of)
-        _unmapped(con, parts, catalog)
+        _delivery_facts(con, engine, parts, settings, catalog, rules, built_of, summary)
+        _unmapped(engine, parts, catalog)
         for table in (
             "services",
             "scope_members",
-            "deployment_attempts",
-            "service_deployments",
-            "change_lead",
-            "failure_links",
-            "service_incidents",
             "unmapped",
             "collection",
             "completeness",
@@ -199,13 +199,14 @@ def _repository_ids(con: duckdb.DuckDBPyConnection) -> Iterator[tuple[str, str, 
 
 
 def _provenance(
-    con: duckdb.DuckDBPyConnection, settings: Settings, catalog: Catalog, parts: TableParts
+    con: duckdb.DuckDBPyConnection, engine: Engine, settings: Settings, catalog: Catalog, parts: TableParts
 ) -> BuiltOf | None:
     """What verified provenance says that deployed artifacts were built of; None where nothing is attested or named.
 
-    Creates the temp table `proven_repositories`.
+    Creates the table `proven_repositories`.
     """
-    con.execute("CREATE OR REPLACE TEMP TABLE proven_repositories (digest VARCHAR, repository VARCHAR)")
+    columns = {"digest": "VARCHAR", "repository": "VARCHAR"}
+    engine.create_values("proven_repositories", columns, [])
     found = con.execute("SELECT DISTINCT lower(digest) FROM deployments WHERE digest IS NOT NULL").fetchall()
     ((attestations,),) = con.execute("SELECT count(*) FROM attestations").fetchall()
     if not found or not (attestations or settings.supply_chain.bundles):
@@ -216,9 +217,7 @@ def _provenance(
     ids = {repository.casefold(): repository_id for _, repository_id, repository in _repository_ids(con)}
     commits = source_commits(con, settings, parts, {digest for (digest,) in found}, ids)
     rows = [(digest, _canonical(catalog, repository)) for digest, repository in commits.repositories()]
-    if rows:
-        columns = [list(column) for column in zip(*rows, strict=True)]
-        con.execute("INSERT INTO proven_repositories SELECT unnest(?), unnest(?)", columns)
+    engine.create_values("proven_repositories", columns, rows)
     progress.report(STAGE, f"{len(rows):,} artifacts with verified provenance")
 
     def built_of(service: str, digest: str) -> tuple[tuple[str, str], ...]:
@@ -252,14 +251,22 @@ def _delivery_facts(
     catalog: Catalog,
     rules: Rules,
     built_of: BuiltOf | None,
+    summary: BuildSummary,
 ) -> None:
     """Deployments, ownership, failures and incidents, one service at a time."""
     terms = Terms(rules, tuple(settings.bots), settings.calendar)
     prepare_commits(engine, {s.repository.casefold() for s in catalog.services if s.paths})
-    repositories = service_repositories(con, catalog.services)
-    incidents = _incidents_by_service(con, catalog, rules)
+    repositories = service_repositories(engine, catalog.services)
+    incidents = _incidents_by_service(con, engine, catalog, rules)
+    in_batches = batches(engine, catalog.services, repositories)
+    if engine.kind == "spark":
+        # Whoever needs no Spark need not have it.
+        from analytics.delivery.on_spark import derive_facts
+
+        summary.tables |= derive_facts(engine, in_batches, repositories, incidents, terms, built_of)
+        return
     done = 0
-    for batch in batches(con, catalog.services, repositories):
+    for batch in in_batches:
         needed = {name for service in batch for name in repositories[service.name]}
         rows = derive_batch(
             Batch(
@@ -277,6 +284,8 @@ def _delivery_facts(
             parts.add(table, row)
         done += len(batch)
         progress.report(STAGE, "services", done, len(catalog.services))
+    for table in FACT_TABLES:
+        summary.tables[table] = write_table(con, settings, table, parts.relation(table))
 
 
 def _reported_service(incident: Mapping[str, Any], catalog: Catalog) -> str | None:
@@ -289,7 +298,9 @@ def _reported_service(incident: Mapping[str, Any], catalog: Catalog) -> str | No
     return living[0].name if len(living) == 1 else None
 
 
-def _incidents_by_service(con: duckdb.DuckDBPyConnection, catalog: Catalog, rules: Rules) -> dict[str, list[Incident]]:
+def _incidents_by_service(
+    con: duckdb.DuckDBPyConnection, engine: Engine, catalog: Catalog, rules: Rules
+) -> dict[str, list[Incident]]:
     """Merged incidents by the services that may have caused them: the named one, and those an explicit link names."""
     cursor = con.execute("SELECT * FROM incidents")
     names = [column[0] for column in cursor.description]
@@ -298,11 +309,8 @@ def _incidents_by_service(con: duckdb.DuckDBPyConnection, catalog: Catalog, rule
         row["service"] = row["service"] or _reported_service(row, catalog)
     merged = merge_incidents(rows, rules.now)
     wanted = sorted({link.value for i in merged for link in i.links if link.kind == "deployment"})
-    found = con.execute(
-        "SELECT DISTINCT name, service FROM (SELECT source_id AS name, service FROM matched_attempts UNION ALL "
-        "SELECT run_id, service FROM matched_attempts) WHERE list_contains(?, name)",
-        [wanted],
-    ).fetchall()
+    engine.create_values("blamed_names", {"name": "VARCHAR"}, [(name,) for name in wanted])
+    found = engine.rows(sql("blamed_services.sql"))
     by_deployment: dict[str, list[str]] = {}
     for name, service in found:
         by_deployment.setdefault(name, []).append(service)
@@ -328,12 +336,12 @@ def _candidates(incident: Incident, catalog: Catalog, by_deployment: dict[str, l
     return sorted(catalog.by_name) if others and incident.service is None else []
 
 
-def _unmapped(con: duckdb.DuckDBPyConnection, parts: TableParts, catalog: Catalog) -> None:
+def _unmapped(engine: Engine, parts: TableParts, catalog: Catalog) -> None:
     """Say what arrived that no catalog entry speaks of; nothing is guessed from its name."""
-    for repository, environment, service, rows, first_at, last_at in con.execute(
+    for repository, environment, service, rows, first_at, last_at in engine.rows(
         "SELECT repository, environment, service, rows, first_at, last_at FROM unmatched_environments "
         "ORDER BY repository, environment, service"
-    ).fetchall():
+    ):
         detail = f"deployments of {repository}" + (f", service {service}" if service else "")
         parts.add(
             "unmapped",
@@ -354,9 +362,10 @@ def _unmapped(con: duckdb.DuckDBPyConnection, parts: TableParts, catalog: Catalo
         ("service", "slo_samples", "service", '"at"'),
         ("repository", "gate_results", "repository", '"at"'),
     ):
-        for name, rows, first_at, last_at in con.execute(
-            f"SELECT {column}, count(*), min({at}), max({at}) FROM {table} GROUP BY 1 ORDER BY 1"
-        ).fetchall():
+        for name, rows, first_at, last_at in engine.rows(
+            f"SELECT {column} AS name, count(*) AS found, min({at}) AS first_at, max({at}) AS last_at FROM {table} "
+            f"GROUP BY {column} ORDER BY name"
+        ):
             known = catalog.of_repository(name) if kind == "repository" and name else catalog.by_name.get(name or "")
             if not known:
                 parts.add(

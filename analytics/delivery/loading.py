@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 import duckdb
@@ -10,7 +10,7 @@ import duckdb
 from analytics.catalog import Service
 from analytics.delivery.attempts import ATTEMPT_COLUMNS
 from analytics.delivery.batch import COMMIT_COLUMNS, PULL_REQUEST_COLUMNS
-from analytics.delivery.queries import create_tables
+from analytics.delivery.queries import create_tables, sql
 from analytics.engines.port import Engine
 
 # Bounds the commits that stand in memory at one time.
@@ -26,30 +26,20 @@ def prepare_commits(engine: Engine, path_filtered: Collection[str]) -> None:
     create_tables(engine, "commit_facts", "pull_request_facts")
 
 
-def service_repositories(con: duckdb.DuckDBPyConnection, services: Iterable[Service]) -> dict[str, set[str]]:
+def service_repositories(engine: Engine, services: Iterable[Service]) -> dict[str, set[str]]:
     """Folded names of every repository whose history a service's deployments touch."""
     repositories = {service.name: {service.repository.casefold()} for service in services}
-    rows = con.execute(
-        """
-        SELECT DISTINCT service, lower(repository) FROM matched_attempts
-        UNION SELECT DISTINCT service, lower(artifact_repository) FROM matched_attempts
-        WHERE artifact_repository IS NOT NULL
-        UNION SELECT DISTINCT service, lower(p.repository)
-        FROM matched_attempts AS m JOIN proven_repositories AS p ON p.digest = lower(m.digest)
-        UNION SELECT DISTINCT service, lower(r.repository)
-        FROM (SELECT service, unnest(revisions) AS r FROM matched_attempts WHERE len(revisions) > 0)
-        """
-    ).fetchall()
-    for service, repository in rows:
+    engine.create_unnested("attempt_revisions", "matched_attempts", ["service"], "revisions", "revision")
+    for service, repository in engine.rows(sql("service_repositories.sql")):
         repositories.setdefault(service, set()).add(repository)
     return repositories
 
 
 def batches(
-    con: duckdb.DuckDBPyConnection, services: Iterable[Service], repositories: dict[str, set[str]]
+    engine: Engine, services: Iterable[Service], repositories: Mapping[str, set[str]]
 ) -> Iterator[list[Service]]:
     """Services in batches whose histories fit in memory together, neighbours in a repository kept together."""
-    sizes = dict(con.execute("SELECT folded, count(*) FROM commit_facts GROUP BY folded").fetchall())
+    sizes = dict(engine.rows("SELECT folded, count(*) AS commits FROM commit_facts GROUP BY folded"))
     batch: list[Service] = []
     loaded: set[str] = set()
     for service in sorted(services, key=lambda s: (s.repository.casefold(), s.name)):

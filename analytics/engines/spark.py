@@ -6,6 +6,7 @@ are TIMESTAMP_NTZ, the naive UTC of the lake. Source: spec architecture.md secti
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import sys
@@ -59,6 +60,8 @@ _SPARK: dict[str, T.DataType] = {
     "BOOLEAN": T.BooleanType(),
     "DATE": T.DateType(),
     "TIMESTAMP": T.TimestampNTZType(),
+    # A document as it came.
+    "JSON": T.StringType(),
 }
 _GIGABYTE = {"K": 1e-6, "M": 1e-3, "G": 1.0, "T": 1e3}
 
@@ -71,7 +74,7 @@ def spark_engine(settings: Settings) -> Iterator[SparkEngine]:
     """
     running = _active()
     with _errors(settings):
-        session = running.newSession() if running is not None else start_session(settings)
+        session = running.newSession() if running is not None else _start(settings)
         try:
             for name, value in SESSION.items():
                 session.conf.set(name, value)
@@ -208,8 +211,8 @@ def _active() -> SparkSession | None:
         return None
 
 
-def start_session(settings: Settings) -> SparkSession:
-    """Start a session: a cluster's where one is named, else a JVM on this machine that listens on loopback alone."""
+def _start(settings: Settings) -> SparkSession:
+    """A new session: a cluster's where one is named, else a JVM on this machine that listens on loopback alone."""
     engine = settings.engine
     # Python workers must be of the interpreter that the driver is.
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
@@ -263,9 +266,21 @@ def _errors(settings: Settings) -> Iterator[None]:
     try:
         yield
     except PySparkException as error:
-        words = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        words = _words(str(error)) or type(error).__name__
         fix = "See the log of Spark above; `--debug` shows the whole error."
         if "JAVA_GATEWAY_EXITED" in str(error):
             words = "Java cannot be started"
             fix = "Install Java 17 (Debian: openjdk-17-jre-headless) and set JAVA_HOME if there are several."
         raise EngineError(words, where=where, fix=fix) from error
+
+
+def _words(text: str) -> str | None:
+    """The line of an error that says what is wrong; of Python's on an executor, what follows its traceback."""
+    lines = text.splitlines()
+    frames = [number for number, line in enumerate(lines) if re.match(r'\s+File ".*", line \d+', line)]
+    if frames:
+        rest = [line for line in lines[frames[-1] + 1 :] if not line.startswith("  ")]
+        said = list(itertools.takewhile(lambda line: line.strip() and "SQLSTATE" not in line, rest))
+        if said:
+            return "; ".join(said)
+    return next((line for line in lines if line.strip()), None)
