@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import tempfile
 import threading
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from zoneinfo import ZoneInfo
 import duckdb
 
 from analytics.catalog import load_catalog
-from analytics.errors import PausedError, SettingsError, SourceError
+from analytics.errors import LakeError, PausedError, SettingsError, SourceError
 from analytics.programs import BROWSER_FIX, PRINT_FIX, find_browser, missing_print_libraries
 from analytics.settings import (
     FilesSource,
@@ -37,6 +38,7 @@ from analytics.sources.entities import ENTITIES
 
 State = Literal["ok", "warn", "fail"]
 REACH_SECONDS = 20
+_LAKE_FIX = "Use a store that is consistent after each write, as S3 is, without a cache before it."
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,8 @@ def examine(settings_path: Path) -> Iterator[Finding]:
         yield _source(source)
     yield _supply_chain(settings)
     yield _storage(settings)
+    if settings.lake_url is not None:
+        yield _lake(settings, settings.lake_url)
     yield from _landing(settings)
     yield _published(settings)
     yield from _programs(settings)
@@ -193,7 +197,12 @@ def _answers(location: str) -> bool:
 
 
 def _in_time(subject: str, base_url: str, ask: Callable[[], Finding]) -> Finding:
-    late = Finding(subject, "fail", f"{base_url}: no answer in {REACH_SECONDS} s", "Check the network.")
+    return _within_reach(
+        Finding(subject, "fail", f"{base_url}: no answer in {REACH_SECONDS} s", "Check the network."), ask
+    )
+
+
+def _within_reach(late: Finding, ask: Callable[[], Finding]) -> Finding:
     found: queue.SimpleQueue[Finding] = queue.SimpleQueue()
     # A thread that nothing waits for: looking up a name cannot be given a time limit.
     threading.Thread(target=lambda: found.put(ask()), daemon=True).start()
@@ -372,6 +381,29 @@ def _storage(settings: Settings) -> Finding:
     if free < 1e9:
         return Finding("storage", "warn", detail, "Make room: a run needs a multiple of the feeds' size.")
     return Finding("storage", "ok", detail)
+
+
+def _lake(settings: Settings, url: str) -> Finding:
+    """Whether an object store lists, takes, gives and removes an object below the lake's URL; nothing stays of it."""
+    from analytics.object_store import open_store
+
+    late = Finding("lake", "fail", f"{url}: no answer in {REACH_SECONDS} s", "Check the network and `endpoint_url`.")
+    name = f"doctor-{uuid.uuid4().hex}.txt"
+
+    def ask() -> Finding:
+        try:
+            store = open_store(url, settings.stored.options)
+            store.write(name, b"Written by quarterdeck doctor, and removed at once.")
+            listed = store.list("")
+            read = store.read(name, 1000)
+            store.remove([name])
+            if name not in listed or read is None or store.read(name, 1000) is not None:
+                return Finding("lake", "fail", f"{url}: what was written or removed is not seen at once", _LAKE_FIX)
+        except LakeError as error:
+            return Finding("lake", "fail", f"{error.where}: {error.what}", error.fix)
+        return Finding("lake", "ok", f"{url}: can be listed, written, read and deleted; objects: {len(listed) - 1:,}")
+
+    return _within_reach(late, ask)
 
 
 def _landing(settings: Settings) -> Iterator[Finding]:

@@ -33,7 +33,7 @@ class LakeFiles(AbstractFileSystem):  # type: ignore[misc]
         """A file to read; writing goes another way."""
         if mode not in ("rb", "r"):
             raise OSError(f"{path}: files of an object store are put whole")
-        name = _name(path)
+        name = name_of(path)
         return _LakeFile(self._store, name, self._store.size(name))
 
     def glob(self, path: str, **_: Any) -> list[str]:
@@ -46,11 +46,11 @@ class LakeFiles(AbstractFileSystem):  # type: ignore[misc]
 
     def info(self, path: str, **_: Any) -> dict[str, Any]:
         """Size and kind of a file."""
-        return {"name": path, "size": self._store.size(_name(path)), "type": "file"}
+        return {"name": path, "size": self._store.size(name_of(path)), "type": "file"}
 
     def size(self, path: str) -> int:
         """Its bytes."""
-        return self._store.size(_name(path))
+        return self._store.size(name_of(path))
 
     def modified(self, path: str) -> datetime:
         """The same for ever, so that what DuckDB keeps of a file stays valid."""
@@ -91,5 +91,6 @@ class _LakeFile:
         self.closed = True
 
 
-def _name(path: str) -> str:
+def name_of(path: str) -> str:
+    """What the store calls a file of `lake://`."""
     return path.removeprefix(f"{SCHEME}://").lstrip("/")

@@ -19,7 +19,7 @@ from typing import Any
 from analytics.errors import LakeError, SourceError
 from analytics.secrets import Secret, scrub
 
-_EXTRAS = {"s3": "pip install 'quarterdeck[s3]'", "s3a": "pip install 'quarterdeck[s3]'"}
+_EXTRAS = {"s3": 'pip install ".[s3]"', "s3a": 'pip install ".[s3]"'}
 # What each library calls the moment of an object's last change.
 _TIMES = ("LastModified", "last_modified", "updated", "mtime", "created")
 # Which AWS's own libraries look for.

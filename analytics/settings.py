@@ -628,6 +628,13 @@ class Settings(StrictModel):
         """The cut-off: the fixed `now` of the settings, else the wall clock, as an aware UTC time."""
         return (self.fixed_now or datetime.now(UTC)).astimezone(UTC)
 
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Settings:
+        """The same with some values replaced; `storage` replaces its folder alone."""
+        changes = dict(update or {})
+        if "storage" in changes:
+            changes["stored"] = self.stored.model_copy(update={"path": changes.pop("storage")})
+        return super().model_copy(update=changes, deep=deep)
+
     @property
     def storage(self) -> Path:
         """The folder of this machine: everything but a lake that has its own place."""

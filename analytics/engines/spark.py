@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from analytics.engines.prelude import create_functions
 from analytics.errors import EngineError
+from analytics.lake.frames import spark_frame
 from analytics.lake.schemas import TABLES
 from analytics.lake.tables import UNDATED, place_table, scratch
 from analytics.settings import EngineSettings, Settings
@@ -158,9 +159,7 @@ class SparkEngine:
 
     def lake_frame(self, name: str) -> DataFrame:
         """A lake table; a column that an earlier version did not write is NULL."""
-        files = sorted(str(file) for file in (self._settings.lake_dir / name).glob("quarter=*/*.parquet"))
-        schema = table_schema(name)
-        return self.session.read.schema(schema).parquet(*files) if files else self.session.createDataFrame([], schema)
+        return spark_frame(self.session, self._settings, name, table_schema(name))
 
     def write_lake(self, name: str, query: str) -> int:
         """Write a query's rows as a lake table: into a scratch folder of the storage, then into place by rename."""

@@ -45,7 +45,7 @@ _FIX = (
 
 
 _Moment = Annotated[datetime, msgspec.Meta(tz=True)]
-_Size = Annotated[int, msgspec.Meta(ge=0)]
+_Size = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 
 class Manifest(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -241,8 +241,10 @@ def _quarter_of(file: str) -> str:
 
 
 def _common_columns(files: Collection[Path]) -> list[str]:
-    """The columns that each of some files has."""
+    """The columns of some files; raises ValueError where they differ."""
     import polars as pl  # only stages write the lake, and questions must start fast
 
-    found = [set(pl.read_parquet_schema(file)) for file in files]
-    return sorted(set.intersection(*found)) if found else []
+    found = {frozenset(pl.read_parquet_schema(file)) for file in files}
+    if len(found) > 1:
+        raise ValueError("the files of one write have different columns")
+    return sorted(found.pop()) if found else []

@@ -38,7 +38,7 @@ class Lake(Protocol):
     def replace(self, name: str, built: Path, partitions: Collection[str] | None = None) -> None:
         """Make the files below a folder (`<word>=<quarter>/*.parquet`) the table, or the named quarters of it.
 
-        They are moved or copied, whole; what these quarters held before is no longer read.
+        They have the same columns. They are moved or copied, whole; what these quarters held before is no longer read.
         """
 
     def read_note(self) -> bytes | None:

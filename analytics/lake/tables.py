@@ -100,7 +100,7 @@ def quarters_of(settings: Settings, name: str) -> list[str]:
 def place_table(settings: Settings, name: str, built: Path, partitions: Collection[str] | None = None) -> None:
     """Make files that somebody wrote the rows of a table, or of the named quarters of it.
 
-    `built`, a folder of `scratch`, holds a folder `…=QUARTER` per partition, whose files have the table's columns.
+    `built`, a folder of `scratch`, holds a folder `…=QUARTER` per partition, whose files have the same columns.
     """
     lake_of(settings).replace(name, built, partitions)
 

@@ -1,5 +1,6 @@
 """Settings and catalog: what is wrong is said with file, line, key and the nearest known key."""
 
+import pickle
 import sys
 import zoneinfo
 from datetime import date
@@ -11,6 +12,7 @@ from analytics.catalog import load_catalog
 from analytics.errors import SettingsError
 from analytics.metric_names import METRIC_NAMES
 from analytics.metrics.registry import METRICS
+from analytics.secrets import Secret
 from analytics.settings import FilesSource, load_settings
 
 
@@ -65,6 +67,64 @@ def test_a_wrong_key_deep_inside_a_source_is_found(tmp_path: Path) -> None:
 )
 def test_a_bad_value_is_refused_in_words(tmp_path: Path, line: str, said: str) -> None:
     assert said in refusal(write(tmp_path, f"organization: A\n{line}\n"))
+
+
+@pytest.mark.parametrize(
+    ("storage", "path", "lake"),
+    [
+        ("./data", "data", None),
+        ("s3://bucket/some prefix/", "quarterdeck-data", "s3://bucket/some prefix"),
+        ("{path: ./data}", "data", None),
+        ("{path: ./data, lake: 's3://bucket'}", "data", "s3://bucket"),
+    ],
+)
+def test_the_storage_is_a_folder_and_the_lake_may_be_elsewhere(
+    tmp_path: Path, storage: str, path: str, lake: str | None
+) -> None:
+    settings = load_settings(write(tmp_path, f"organization: A\nstorage: {storage}\n"))
+    assert (settings.storage, settings.lake_url) == (tmp_path / path, lake)
+    moved = settings.model_copy(update={"storage": tmp_path / "moved"})
+    assert (moved.storage, moved.lake_dir, moved.lake_url) == (tmp_path / "moved", tmp_path / "moved" / "lake", lake)
+
+
+@pytest.mark.parametrize(
+    ("storage", "said"),
+    [
+        ("3", "write a folder, the URL of an object store, or a mapping"),
+        ("{lak: ./x}", "Did you mean 'lake'?"),
+        ("{lake: ./x}", "a folder stands under `path`"),
+        ("{lake: 'file:///x'}", "a folder stands under `path`"),
+        ("{lake: 's3://'}", "write the URL of an object store"),
+        ("{lake: 's3:///x'}", "write the URL of an object store"),
+        ("{lake: 's3://canary:canary@bucket'}", "write the URL without user and password"),
+        ("{lake: 's3://bucket/../x'}", "no dots as a folder"),
+        ("{lake: 's3://bucket/x?versionId=1'}", "holds no query"),
+        ("{lake: 's3://bucket/x*'}", "no pattern"),
+        ("{options: {anon: true}}", "options belong to an object store"),
+        ("{lake: 's3://b', options: {secret: canary}}", "secret: the secret itself must not stand here"),
+        ("{lake: 's3://b', options: {client_kwargs: {aws_session_token: canary}}}", "the secret itself must not stand"),
+        ("{lake: 's3://b', options: {key: '${QD_NOT_SET}'}}", "QD_NOT_SET is not set"),
+    ],
+)
+def test_a_storage_that_cannot_be_meant_is_refused_in_words(tmp_path: Path, storage: str, said: str) -> None:
+    text = refusal(write(tmp_path, f"organization: A\nstorage: {storage}\n"))
+    assert said in text
+    assert "quarterdeck.yaml:2" in text
+    assert "canary" not in text
+
+
+def test_options_of_a_store_keep_their_secrets_as_references(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QD_TEST_KEY", "canary-secret")
+    monkeypatch.setenv("QD_TEST_HOST", "s3.example.com")
+    options = "endpoint_url: 'https://${QD_TEST_HOST}', key: '${QD_TEST_KEY}', client_kwargs: {x_token: 'file:tok'}"
+    settings = load_settings(write(tmp_path, f"organization: A\nstorage: {{lake: 's3://b', options: {{{options}}}}}\n"))
+    assert settings.stored.options == {
+        "endpoint_url": "https://s3.example.com",
+        "key": Secret("${QD_TEST_KEY}"),
+        "client_kwargs": {"x_token": Secret(f"file:{tmp_path}/tok")},
+    }
+    assert b"canary" not in pickle.dumps(settings)
+    assert "canary" not in repr(settings)
 
 
 def test_a_missing_environment_variable_is_named_and_a_present_one_is_read(

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from analytics.landing.coverage import quarantined
-from analytics.settings import FilesSource, StorageSettings
+from analytics.settings import FilesSource
 from tests.unit.landing.landing_world import Workspace, jsonl
 
 SHOP = {"id": 1, "full_name": "acme/shop"}
@@ -104,9 +104,7 @@ def test_issues_are_incidents_by_their_labels(workspace: Workspace, tmp_path: Pa
     workspace.pull()
     assert [record["incident_id"] for record in workspace.winners("incidents")] == [1]
     source = FilesSource(type="files", name="other", path=tmp_path / "drops", incident_labels=["outage*"])
-    workspace.settings = workspace.settings.model_copy(
-        update={"sources": [source], "stored": StorageSettings(path=tmp_path / "again")}
-    )
+    workspace.settings = workspace.settings.model_copy(update={"sources": [source], "storage": tmp_path / "again"})
     workspace.pull()
     assert [record["incident_id"] for record in workspace.winners("incidents")] == [3]
 
