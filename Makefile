@@ -35,10 +35,11 @@ test: .venv/dev.done ## All tests
 test-fast: .venv/dev.done ## The fast tier alone (under two minutes)
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal -m "not slow"
 
-lint: .venv/dev.done ## Style and imports
+lint: .venv/dev.done ## Style, imports and the portable SQL
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
+	$(BIN)/python -m tests.portable_sql
 
 format: .venv/dev.done ## Put the code into shape
 	$(BIN)/ruff check --fix .

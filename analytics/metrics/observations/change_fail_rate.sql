@@ -16,14 +16,14 @@ FROM service_deployments
 WHERE NOT counts_as_failed_attempt
 UNION ALL
 SELECT attempts.service AS subject,
-       attempts.day,
+       attempts.day AS day,
        CAST(NULL AS String) AS excluded,
        1 AS numerator,
        1 AS denominator,
-       attempts.deployment_key,
+       attempts.deployment_key AS deployment_key,
        CAST(NULL AS String) AS kind,
-       attempts.sha,
-       attempts.finished_at,
+       attempts.sha AS sha,
+       attempts.finished_at AS finished_at,
        true AS failed,
        'failed_attempt' AS failure_method,
        'the service counts failed attempts' AS failure_evidence

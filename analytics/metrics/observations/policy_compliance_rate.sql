@@ -1,7 +1,7 @@
 -- One row per successful production deployment, with the outcome of each control that its policy requires.
 -- Source: metrics.md section 4, row 12.
 SELECT deployed.service AS subject,
-       deployed.day,
+       deployed.day AS day,
        CASE WHEN deployed.outcome <> 'success' THEN deployed.outcome
             WHEN verified.deployment_key IS NULL THEN 'not_verified'
             WHEN held.controls IS NULL THEN 'no_required_controls'
@@ -9,16 +9,16 @@ SELECT deployed.service AS subject,
        END AS excluded,
        CASE WHEN held.passed = held.controls THEN 1 ELSE 0 END AS numerator,
        1 AS denominator,
-       deployed.deployment_key,
-       deployed.sha,
-       deployed.finished_at,
-       held.signature,
-       held.attestation,
-       held.sbom,
-       held.review,
-       held.separation_of_duties,
-       held.approval,
-       held.change_ticket
+       deployed.deployment_key AS deployment_key,
+       deployed.sha AS sha,
+       deployed.finished_at AS finished_at,
+       held.signature AS signature,
+       held.attestation AS attestation,
+       held.sbom AS sbom,
+       held.review AS review,
+       held.separation_of_duties AS separation_of_duties,
+       held.approval AS approval,
+       held.change_ticket AS change_ticket
 FROM service_deployments AS deployed
 LEFT JOIN (
     SELECT service, deployment_key,

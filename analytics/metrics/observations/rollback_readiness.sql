@@ -8,17 +8,17 @@ SELECT services.service AS subject,
        CASE WHEN runbooks.state IN ('found', 'declared') AND services.rollback_automation IS NOT NULL
                  AND drills.drilled_at IS NOT NULL THEN 1 ELSE 0 END AS numerator,
        1 AS denominator,
-       services.tier,
+       services.tier AS tier,
        runbooks.path AS rollback_runbook,
        CASE WHEN runbooks.state IS NULL THEN 'not_named' ELSE runbooks.state END AS runbook_state,
-       services.rollback_automation,
+       services.rollback_automation AS rollback_automation,
        drills.drilled_at AS last_successful_drill_at,
        quarters.drills_from AS drills_count_from
 FROM services
 CROSS JOIN quarters
 LEFT JOIN service_runbooks AS runbooks ON runbooks.service = services.service AND runbooks.purpose = 'rollback'
 LEFT JOIN (
-    SELECT done.service, period.quarter, max(done.performed_at) AS drilled_at
+    SELECT done.service AS service, period.quarter AS quarter, max(done.performed_at) AS drilled_at
     FROM rollback_drills AS done
     JOIN quarters AS period ON done.day >= period.drills_from AND done.day <= period.last_day
     WHERE done.set_aside IS NULL

@@ -7,16 +7,17 @@ SELECT runbooks.service AS subject,
             WHEN changes.changed_at IS NULL AND runbooks.state = 'found' THEN 'not_known_then' END AS excluded,
        CASE WHEN changes.changed_day >= quarters.runbooks_from THEN 1 ELSE 0 END AS numerator,
        1 AS denominator,
-       runbooks.repository,
-       runbooks.path,
-       runbooks.state,
+       runbooks.repository AS repository,
+       runbooks.path AS path,
+       runbooks.state AS state,
        changes.changed_at AS last_changed_at,
        quarters.runbooks_from AS fresh_from
 FROM service_runbooks AS runbooks
 JOIN services ON services.service = runbooks.service
 CROSS JOIN quarters
 LEFT JOIN (
-    SELECT known.service, known.path, period.quarter, max(known.day) AS changed_day, max(known.changed_at) AS changed_at
+    SELECT known.service AS service, known.path AS path, period.quarter AS quarter, max(known.day) AS changed_day,
+           max(known.changed_at) AS changed_at
     FROM runbook_changes AS known
     JOIN quarters AS period ON known.day <= period.last_day
     WHERE known.purpose = 'runbook'

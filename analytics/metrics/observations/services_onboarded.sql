@@ -8,10 +8,10 @@ SELECT services.service AS subject,
             WHEN adopted.day <= quarters.last_day THEN NULL
             ELSE 'not_on_templates' END AS excluded,
        1 AS numerator,
-       adopted.template,
-       adopted.workflow,
-       adopted.run_id,
-       adopted.first_at
+       adopted.template AS template,
+       adopted.workflow AS workflow,
+       adopted.run_id AS run_id,
+       adopted.first_at AS first_at
 FROM services
 CROSS JOIN quarters
 LEFT JOIN template_adoption AS adopted ON adopted.service = services.service

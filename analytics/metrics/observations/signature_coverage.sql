@@ -1,17 +1,17 @@
 -- One row per successful production deployment, marked when every artifact that it shipped is covered.
 -- Source: contract.md section 5 (ratio of production deployments).
 SELECT deployed.service AS subject,
-       deployed.day,
+       deployed.day AS day,
        CASE WHEN deployed.outcome <> 'success' THEN deployed.outcome
             WHEN shipped.artifacts IS NULL THEN 'not_verified' END AS excluded,
        CASE WHEN shipped.covered = shipped.artifacts THEN 1 ELSE 0 END AS numerator,
        1 AS denominator,
-       deployed.deployment_key,
-       deployed.sha,
-       deployed.finished_at,
-       shipped.artifacts,
-       shipped.covered,
-       shipped.verdict
+       deployed.deployment_key AS deployment_key,
+       deployed.sha AS sha,
+       deployed.finished_at AS finished_at,
+       shipped.artifacts AS artifacts,
+       shipped.covered AS covered,
+       shipped.verdict AS verdict
 FROM service_deployments AS deployed
 LEFT JOIN (
     SELECT service, deployment_key, count(*) AS artifacts, max(verdict) AS verdict,

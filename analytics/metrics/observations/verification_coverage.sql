@@ -1,15 +1,15 @@
 -- One row per successful production deployment, marked when a check passed after it; and the checks that name nothing.
 -- Source: metrics.md section 4, row 9.
 SELECT deployed.service AS subject,
-       deployed.day,
+       deployed.day AS day,
        CASE WHEN deployed.outcome = 'success' THEN NULL ELSE deployed.outcome END AS excluded,
        CASE WHEN looked.passed_at IS NOT NULL THEN 1 ELSE 0 END AS numerator,
        1 AS denominator,
-       deployed.deployment_key,
-       deployed.sha,
-       deployed.finished_at,
+       deployed.deployment_key AS deployment_key,
+       deployed.sha AS sha,
+       deployed.finished_at AS finished_at,
        looked.passed_at AS verified_at,
-       looked.checks,
+       looked.checks AS checks,
        looked.set_aside AS reason_set_aside
 FROM service_deployments AS deployed
 LEFT JOIN (
