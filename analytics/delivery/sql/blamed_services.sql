@@ -1,5 +1,5 @@
 -- Whose deployments the ids are that incidents name as their cause. Source: metrics.md section 2, rule 1.
-SELECT DISTINCT known.name, known.service
+SELECT DISTINCT known.name AS name, known.service AS service
 FROM (
     SELECT source_id AS name, service FROM matched_attempts
     UNION ALL
