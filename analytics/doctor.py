@@ -424,7 +424,11 @@ def _landing(settings: Settings) -> Iterator[Finding]:
     if held:
         yield Finding("landing", "warn", f"in use: {', '.join(held)}", "Wait for the other pull, or end it.")
     if not broken and not held:
-        yield Finding("landing", "ok", f"sources landed: {len(files)}, none in use" if files else "nothing landed yet")
+        # A source may have a file for each of its shards.
+        sources = {file.name.partition(".")[0] for file in files}
+        yield Finding(
+            "landing", "ok", f"sources landed: {len(sources)}, none in use" if files else "nothing landed yet"
+        )
 
 
 def _published(settings: Settings) -> Finding:

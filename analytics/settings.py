@@ -34,6 +34,8 @@ _ADDRESS = r"^[^\s@<>,;]+@[^\s@<>,;]+$"
 _GITLAB_PATH = r"^[\w.-]+(/[\w.-]+)*$"
 _PROMETHEUS_LABEL = r"^[A-Za-z_][A-Za-z0-9_]*$"
 _SOURCE_NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
+# Into how many parts a source's repositories are cut, each of which is pulled into a file of its own.
+Shards = Annotated[int, Field(ge=1, le=256, strict=True)]
 
 
 class FilesSource(StrictModel):
@@ -54,6 +56,8 @@ class GitSource(StrictModel):
     type: Literal["git"]
     name: str = Field(pattern=_SOURCE_NAME)
     repositories: dict[str, str]
+    # Parts of the repositories that several processes can pull at the same time.
+    shards: Shards = 1
 
 
 class GitHubApp(StrictModel):
@@ -88,6 +92,8 @@ class GitHubSource(StrictModel):
     # A longer pause than this ends the pull, which goes on with the next one.
     max_wait_seconds: float = Field(default=60, ge=0)
     workers: int = Field(default=4, ge=1, le=10)
+    # Parts of the repositories that several processes can pull at the same time.
+    shards: Shards = 1
     # Where a deployment's payload names its artifact, as $.artifact.digest; else the one digest in it counts.
     deployment_digest: str | None = None
     # Ask which places run each released artifact: a request for each, so only where somebody writes such records.
@@ -131,6 +137,8 @@ class GitLabSource(StrictModel):
     # A longer pause than this ends the pull, which goes on with the next one.
     max_wait_seconds: float = Field(default=60, ge=0)
     workers: int = Field(default=4, ge=1, le=10)
+    # Parts of the projects that several processes can pull at the same time.
+    shards: Shards = 1
 
     @field_validator("base_url")
     @classmethod

@@ -13,7 +13,7 @@ from analytics.lake.schemas import FACT_TABLES, TABLES, TYPED_TABLES, VERIFIED_T
 from analytics.lake.tables import lake_place
 from analytics.settings import Settings
 from assets.metadata import owners, table_metadata
-from assets.pull import landing_key
+from assets.pull import landing_keys
 from assets.resources import Workspace, stage
 
 GROUP = "build"
@@ -59,7 +59,7 @@ def built_tables() -> list[Table]:
 
 def build_assets(settings: Settings) -> list[dg.AssetsDefinition]:
     """All tables, written together: they are facts about one state of the landed items."""
-    sources = [landing_key(source.name) for source in settings.sources]
+    sources = [key for source in settings.sources for key in landing_keys(source)]
 
     @dg.multi_asset(name="build", specs=[_spec(settings, table, sources) for table in built_tables()])
     def build(context: dg.AssetExecutionContext, workspace: Workspace) -> Iterator[dg.MaterializeResult[None]]:

@@ -1,6 +1,6 @@
-"""Stage pull: one asset per source, its landed items.
+"""Stage pull: one asset per source, or per shard of it, its landed items.
 
-Belongs here: calling `analytics.landing.pull` for one source and saying what came. A source that cannot be read fails
+Belongs here: calling `analytics.landing.pull` for one of them and saying what came. A source that cannot be read fails
 its check rather than its step, so that the other sources are still built, measured and packed.
 """
 
@@ -12,6 +12,8 @@ from analytics.errors import FileInUseError
 from analytics.landing import coverage as landing_coverage
 from analytics.landing import pull as landing_pull
 from analytics.landing.schema import landing_columns
+from analytics.landing.shards import Shard, landing_path, shards_of
+from analytics.landing.winners import open_landing
 from analytics.settings import Settings, Source
 from assets.metadata import column_schema, markdown_table, markdown_text, owners
 from assets.resources import Workspace, stage
@@ -22,26 +24,52 @@ QUARANTINE_SHARE = "quarantine_share"
 WARN_ABOVE, ERROR_ABOVE = 0.01, 0.20
 
 
-def landing_key(source: str) -> dg.AssetKey:
-    """The asset of a source."""
-    return dg.AssetKey(["landing", source])
+def landing_key(source: str, shard: Shard | None = None) -> dg.AssetKey:
+    """The asset of a source, or of one shard of it."""
+    return dg.AssetKey(["landing", source, *([str(shard.number)] if shard is not None else [])])
+
+
+def landing_keys(source: Source) -> list[dg.AssetKey]:
+    """The assets that a source lands in."""
+    return [landing_key(source.name, shard) for shard in _shards(source)]
+
+
+def pull_pool(source: str) -> str:
+    """The pool in which the shards of a source are pulled: its limit is how many at once."""
+    return f"pull_{source}"
 
 
 def pull_assets(settings: Settings) -> list[dg.AssetsDefinition]:
-    """One asset per declared source."""
-    return [_pull_asset(settings, source) for source in settings.sources]
+    """One asset per declared source that is not cut, else one per shard."""
+    names: set[str] = set()
+    return [_pull_asset(settings, source, shard, names) for source in settings.sources for shard in _shards(source)]
 
 
-def _pull_asset(settings: Settings, source: Source) -> dg.AssetsDefinition:
-    key = landing_key(source.name)
+def _shards(source: Source) -> list[Shard | None]:
+    count = shards_of(source)
+    return [Shard(number, count) for number in range(1, count + 1)] if count > 1 else [None]
+
+
+def _op_name(source: str, shard: Shard | None, names: set[str]) -> str:
+    """Letters, digits and _ only, and no name twice: `a-b`, `a_b` and a shard of `a` may be pulled side by side."""
+    name = f"pull_{source.replace('-', '_')}{f'_{shard.number}' if shard else ''}"
+    while name in names:
+        name += "_"
+    names.add(name)
+    return name
+
+
+def _pull_asset(settings: Settings, source: Source, shard: Shard | None, names: set[str]) -> dg.AssetsDefinition:
+    key = landing_key(source.name, shard)
+    part = f", shard {shard} of its repositories" if shard else ""
 
     @dg.multi_asset(
-        name=f"pull_{source.name.replace('-', '_')}",
+        name=_op_name(source.name, shard, names),
         specs=[
             dg.AssetSpec(
                 key,
                 description=(
-                    f"Raw items of the {source.type} source {source.name}, as they were found.\n\n"
+                    f"Raw items of the {source.type} source {source.name}{part}, as they were found.\n\n"
                     "Append-only; a page, its items and the cursor are committed together."
                 ),
                 group_name=GROUP,
@@ -59,14 +87,15 @@ def _pull_asset(settings: Settings, source: Source) -> dg.AssetsDefinition:
                 description="Few records are refused: a warning above 1 %, an error above 20 %.",
             ),
         ],
+        pool=pull_pool(source.name) if shard else None,
     )
     def pull_source(
         context: dg.AssetExecutionContext, workspace: Workspace
     ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
         with stage(context):
             now = workspace.settings()
-            result = landing_pull.pull(now, only=[source.name])[0]
-            collected = _collected(now, source)
+            result = _pulled(now, source, shard)
+            collected = _collected(now, source, shard)
         known = collected or []
         items = sum(row.items for row in known)
         refused = sum(row.quarantined for row in known)
@@ -77,7 +106,7 @@ def _pull_asset(settings: Settings, source: Source) -> dg.AssetsDefinition:
                 **({"dagster/row_count": items} if collected is not None else {}),
                 "new_items": result.items,
                 "quarantined": refused,
-                "file": dg.MetadataValue.path(now.landing_dir / f"{source.name}.duckdb"),
+                "file": dg.MetadataValue.path(landing_path(now, source.name, shard)),
                 "entities": dg.MetadataValue.md(markdown_table(("entity", "items", "quarantined", "last"), rows)),
             },
         )
@@ -95,11 +124,23 @@ def _pull_asset(settings: Settings, source: Source) -> dg.AssetsDefinition:
     return pull_source
 
 
-def _collected(settings: Settings, source: Source) -> list[landing_coverage.Collected] | None:
-    """What a source has landed; None, unknown, while another process is pulling it, as its check says."""
+def _pulled(settings: Settings, source: Source, shard: Shard | None) -> landing_pull.PullResult:
+    if shard is None:
+        return landing_pull.pull(settings, only=[source.name])[0]
+    return landing_pull.pull(settings, only=[source.name], shard=shard.number, at_once=shard.count)[0]
+
+
+def _collected(settings: Settings, source: Source, shard: Shard | None) -> list[landing_coverage.Collected] | None:
+    """What a source, or its shard, has landed; None, unknown, while another process is pulling it, as its check says.
+
+    Shards that others pull meanwhile are not looked at.
+    """
     alone = settings.model_copy(update={"sources": [source]})
     try:
-        return landing_coverage.collection(alone)
+        if shard is None:
+            return landing_coverage.collection(alone)
+        with open_landing(alone, shard=shard) as con:
+            return landing_coverage.collection(alone, con)
     except FileInUseError:
         return None
 

@@ -18,6 +18,8 @@ from typing import Any
 import duckdb
 
 from analytics.engine import connect
+from analytics.engines.duck import DuckEngine
+from analytics.engines.prelude import create_functions
 from analytics.lake.schemas import TABLES
 from analytics.lake.tables import create_views
 from analytics.settings import Settings, load_settings
@@ -34,7 +36,7 @@ REFERENCE = "DuckDB, Parquet"
 def _published(settings: Settings) -> Iterator[Ask]:
     """DuckDB on the published file, as readers of it have it."""
     with connect(settings, settings.published_path, read_only=True) as con:
-        con.execute("CREATE TEMP MACRO percentile(x, p) AS quantile_cont(x, p)")
+        create_functions(DuckEngine(con, settings), settings.time_zone)
         yield lambda question: con.execute(question.sql()).fetchall()
 
 
@@ -43,7 +45,7 @@ def _parquet(settings: Settings) -> Iterator[Ask]:
     """DuckDB on the lake, as the stage `measure` has it."""
     with connect(settings) as con:
         create_views(con, settings, *_tables())
-        con.execute("CREATE TEMP MACRO percentile(x, p) AS quantile_cont(x, p)")
+        create_functions(DuckEngine(con, settings), settings.time_zone)
         yield lambda question: con.execute(question.sql()).fetchall()
 
 
@@ -76,33 +78,13 @@ def _polars(settings: Settings) -> Iterator[Ask]:
 
 @contextmanager
 def _spark(settings: Settings) -> Iterator[Ask]:
-    """Spark on the lake, on two cores of this machine."""
-    os.environ["PYSPARK_PYTHON"] = sys.executable
-    from pyspark.sql import SparkSession
+    """Spark on the lake, on the cores of this machine, as the settings `engine: {type: spark}` have it."""
+    from analytics.engines.spark import spark_engine
 
-    session = (
-        SparkSession.builder.master("local[2]")
-        .config("spark.driver.bindAddress", "127.0.0.1")
-        .config("spark.driver.host", "127.0.0.1")
-        .config("spark.driver.memory", "2g")
-        .config("spark.ui.enabled", "false")
-        .config("spark.sql.session.timeZone", "UTC")
-        .config("spark.sql.shuffle.partitions", "8")
-        .config("spark.local.dir", str(settings.temp_dir))
-        .getOrCreate()
-    )
-    try:
-        for table in _tables():
-            files = session.read.option("recursiveFileLookup", "true").parquet(str(settings.lake_dir / table))
-            files.createOrReplaceTempView(table)
-        yield lambda question: [tuple(row) for row in session.sql(_for_spark(question.sql())).collect()]
-    finally:
-        session.stop()
-
-
-def _for_spark(sql: str) -> str:
-    """Spark has no text without a length but STRING."""
-    return sql.replace("AS VARCHAR)", "AS STRING)")
+    chosen = settings.engine.model_copy(update={"type": "spark"})
+    with spark_engine(settings.model_copy(update={"engine": chosen})) as engine:
+        engine.read_lake(*_tables())
+        yield lambda question: engine.rows(question.sql())
 
 
 ENGINES: dict[str, Callable[[Settings], Any]] = {

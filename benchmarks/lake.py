@@ -12,9 +12,14 @@ import duckdb
 from analytics.catalog import Catalog, load_catalog
 from analytics.delivery import build as stage
 from analytics.delivery.attempts import match_attempts
+from analytics.delivery.batch import FACT_TABLES
 from analytics.delivery.overrides import load_overrides
+from analytics.delivery.pipelines import pipeline_facts
 from analytics.delivery.records import Rules
 from analytics.engine import connect
+from analytics.engines.duck import DuckEngine
+from analytics.engines.port import Engine
+from analytics.engines.prelude import create_prelude
 from analytics.lake.parts import TableParts
 from analytics.lake.publish import publish
 from analytics.lake.tables import create_views, scratch, write_table
@@ -23,14 +28,11 @@ from analytics.sources.entities import ENTITIES
 from benchmarks.feeds import ENTITIES as GENERATED
 from benchmarks.feeds import Size, create_world, query_of
 
-# What the ownership step writes; the other facts are few or not asked for here.
-_OWNERSHIP_FACTS = ("deployment_attempts", "service_deployments", "change_lead", "failure_links", "service_incidents")
-
 
 def write_typed_tables(settings: Settings, size: Size, seed: int) -> dict[str, int]:
     """Write the generated entities as typed tables, and the catalog's services; returns the rows of each entity."""
     with connect(settings) as con:
-        stage.create_calendar(con, settings)
+        create_prelude(DuckEngine(con, settings), settings)
         create_world(con, size, seed)
         rows = {
             name: write_table(
@@ -53,24 +55,24 @@ def write_typed_tables(settings: Settings, size: Size, seed: int) -> dict[str, i
 
 def derive_runs(settings: Settings) -> int:
     """The flaky step: run attempts, jobs and runners; returns the rows of these facts."""
-    summary = stage.BuildSummary()
+    written: dict[str, int] = {}
     with connect(settings) as con:
-        catalog, now = _prepared(con, settings)
-        stage._pipeline_facts(con, settings, catalog, now, summary)
-    return sum(summary.tables.values())
+        engine, catalog, _ = _prepared(con, settings)
+        pipeline_facts(engine, lambda name: stage._canonical(catalog, name), written)
+    return sum(written.values())
 
 
 def derive_ownership(settings: Settings) -> int:
     """The ownership step: deployments, which commits each shipped first, failures; returns the rows of these facts."""
     rows = 0
     with connect(settings) as con, scratch(settings) as folder:
-        catalog, now = _prepared(con, settings)
+        engine, catalog, now = _prepared(con, settings)
         rules = Rules(settings.incidents, settings.rework, now, load_overrides(settings.incidents.overrides))
-        con.execute("CREATE TEMP TABLE proven_repositories (digest VARCHAR, repository VARCHAR)")
-        match_attempts(con, catalog)
+        engine.create_values("proven_repositories", {"digest": "VARCHAR", "repository": "VARCHAR"}, [])
+        match_attempts(engine, catalog)
         parts = TableParts(folder)
-        stage._delivery_facts(con, parts, settings, catalog, rules, None)
-        for table in _OWNERSHIP_FACTS:
+        stage._delivery_facts(con, engine, parts, settings, catalog, rules, None)
+        for table in FACT_TABLES:
             rows += write_table(con, settings, table, parts.relation(table))
     return rows
 
@@ -89,8 +91,9 @@ def lake_bytes(settings: Settings, *tables: str) -> int:
     return sum(file.stat().st_size for folder in folders for file in folder.rglob("*.parquet"))
 
 
-def _prepared(con: duckdb.DuckDBPyConnection, settings: Settings) -> tuple[Catalog, datetime]:
+def _prepared(con: duckdb.DuckDBPyConnection, settings: Settings) -> tuple[Engine, Catalog, datetime]:
     catalogs = settings.catalog if isinstance(settings.catalog, list) else [settings.catalog]
-    stage.create_calendar(con, settings)
+    engine = DuckEngine(con, settings)
+    create_prelude(engine, settings)
     create_views(con, settings, *ENTITIES)
-    return load_catalog(list(catalogs)), settings.now().astimezone(UTC).replace(tzinfo=None)
+    return engine, load_catalog(list(catalogs)), settings.now().astimezone(UTC).replace(tzinfo=None)

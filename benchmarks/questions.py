@@ -1,6 +1,6 @@
 """What every engine is asked: the registry's observations, verbatim, reduced per subject and quarter.
 
-The text is the same for each engine behind a prelude that gives `percentile(x, p)` and the tables as views.
+The text is the same for each engine, behind the product's own prelude (`analytics.engines.prelude`).
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import duckdb
 
+from analytics.engines.prelude import FUNCTIONS
 from analytics.lake.schemas import TABLES
 from analytics.metrics.delivery_metrics import DELIVERY
 from analytics.metrics.metric import Metric
@@ -79,7 +80,8 @@ def columns_read(question: Question) -> dict[str, list[str]]:
     with duckdb.connect() as con:
         # Neither may values be told from statistics, nor may a filter hide the column that it reads.
         con.execute("SET disabled_optimizers = 'statistics_propagation,filter_pushdown,filter_pullup,join_order'")
-        con.execute("CREATE MACRO percentile(x, p) AS quantile_cont(x, p)")
+        for function in FUNCTIONS["duckdb"]:
+            con.execute(function.format(zone="UTC"))
         for table in (*question.tables, "calendar"):
             columns = ", ".join(f'"{name}" {kind}' for name, kind in TABLES[table].columns.items())
             con.execute(f"CREATE TABLE {table} ({columns})")

@@ -274,16 +274,23 @@ def run(invocation: Invocation, quarter: Quarter | None) -> None:
 
 @main.command()
 @click.option("--source", "sources", multiple=True, metavar="NAME", help="Only this source; may be repeated.")
+@click.option(
+    "--shard", type=click.IntRange(min=1), metavar="K", help="Only this shard of the source, beside other processes."
+)
 @everywhere
 @pass_invocation
-def pull(invocation: Invocation, sources: tuple[str, ...]) -> None:
-    """Land what is new in every source."""
+def pull(invocation: Invocation, sources: tuple[str, ...], shard: int | None) -> None:
+    """Land what is new in every source.
+
+    A source whose repositories are cut into `shards` is pulled shard by shard; with --shard, each by a process of its
+    own.
+    """
     settings = invocation.settings()
     with shown_progress(debug=invocation.debug):
         from analytics.landing.pull import pull as pull_sources
         from reports.listings import pulled_lines
 
-        results = pull_sources(settings, only=list(sources) or None)
+        results = pull_sources(settings, only=list(sources) or None, shard=shard)
     click.echo(pulled_lines(results, terminal_width()))
     failed = [result for result in results if result.error is not None]
     for result in failed:

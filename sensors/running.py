@@ -79,7 +79,9 @@ def _problems(event: dg.DagsterEvent) -> Iterator[tuple[str, str]]:
     elif event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
         check = event.asset_check_evaluation_data
         if check.check_name == SOURCE_READ and not check.passed:
-            yield f"source {check.asset_key.path[-1]}: {check.metadata['error'].value}", ""
+            _, source, *shard = check.asset_key.path
+            part = f", shard {shard[0]}" if shard else ""
+            yield f"source {source}{part}: {check.metadata['error'].value}", ""
 
 
 def _pack_path(result: dg.ExecuteInProcessResult) -> Path | None:

@@ -1,6 +1,7 @@
 """What every test shares: the tiers, and properties without deadlines.
 
-`tests/unit` is the fast tier. Everything in `tests/pipeline` runs whole stages and is slow by where it stands.
+`tests/unit` is the fast tier. Everything in `tests/pipeline` and `tests/spark` runs whole stages and is slow by where
+it stands.
 """
 
 import os
@@ -10,7 +11,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-PIPELINE = Path(__file__).parent / "pipeline"
+# Whole stages, whatever a test in there asks.
+SLOW = (Path(__file__).parent / "pipeline", Path(__file__).parent / "spark")
 
 # A machine may be slow; a wrong number is not. CI tries the same examples for the same code, so that it judges a change
 # and not the luck of a day; everywhere else each run tries others.
@@ -44,5 +46,5 @@ def has_room(folder: Path) -> bool:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what runs whole stages as slow."""
     for item in items:
-        if PIPELINE in item.path.parents:
+        if any(folder in item.path.parents for folder in SLOW):
             item.add_marker(pytest.mark.slow)

@@ -75,7 +75,7 @@ def spark_engine(settings: Settings) -> Iterator[SparkEngine]:
     """
     running = _active()
     with _errors(settings):
-        session = running.newSession() if running is not None else _start(settings)
+        session = running.newSession() if running is not None else start_session(settings)
         try:
             for name, value in SESSION.items():
                 session.conf.set(name, value)
@@ -210,8 +210,8 @@ def _active() -> SparkSession | None:
         return None
 
 
-def _start(settings: Settings) -> SparkSession:
-    """A new session: a cluster's where one is named, else a JVM on this machine that listens on loopback alone."""
+def start_session(settings: Settings) -> SparkSession:
+    """Start a session: a cluster's where one is named, else a JVM on this machine that listens on loopback alone."""
     engine = settings.engine
     # Python workers must be of the interpreter that the driver is.
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)

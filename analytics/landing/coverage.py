@@ -89,14 +89,15 @@ class Window:
 def collection(settings: Settings, con: duckdb.DuckDBPyConnection | None = None) -> list[Collected]:
     """One row per source and entity; an entity with a file, even an empty one, is collected.
 
-    `complete` says that every request was read to its end, none was refused as a whole, and as many records came as
-    the source said it had. A connection of `open_landing` may be given.
+    `complete` says that every request of every shard was read to its end, none was refused as a whole, and as many
+    records came as the source said it had. A connection of `open_landing` may be given.
     """
     with _opened(settings, con) as con:
         rows = con.execute(
             """
             SELECT source, entity, first_at, last_at, coalesce(items, 0) AS items,
-                   coalesce(quarantined, 0) AS quarantined, NOT coalesce(is_short, false) AS complete
+                   coalesce(quarantined, 0) AS quarantined,
+                   NOT (coalesce(is_short, false) OR source IN (SELECT source FROM absent_shards)) AS complete
             FROM (SELECT source, entity FROM landed_collected UNION SELECT source, entity FROM refused) AS known
             LEFT JOIN (
                 SELECT source, entity, min(occurred_at) AS first_at, max(occurred_at) AS last_at,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from analytics import engine
 from analytics.errors import FileInUseError
-from analytics.landing.schema import landing_path
+from analytics.landing.shards import present_paths
 from analytics.landing.waiting import wait_for_file
 from analytics.settings import Settings
 
@@ -30,14 +30,25 @@ def freshness(settings: Settings) -> list[Freshness]:
 
 
 def _of_source(settings: Settings, source: str) -> Freshness:
-    path = landing_path(settings, source)
-    if not path.exists():
-        return Freshness(source)
-    try:
-        asked, new = wait_for_file(path, partial(_times, settings, path), deadline_seconds=0)
-    except FileInUseError:
-        return Freshness(source, in_use=True)
-    return Freshness(source, asked, new)
+    """Of several shards the one that was asked longest ago speaks for its source, and the newest of what they gave."""
+    asked: list[datetime | None] = []
+    new: list[datetime | None] = []
+    for _, path in present_paths(settings, source):
+        if not path.exists():
+            asked.append(None)
+            continue
+        try:
+            times = wait_for_file(path, partial(_times, settings, path), deadline_seconds=0)
+        except FileInUseError:
+            return Freshness(source, in_use=True)
+        asked.append(times[0])
+        new.append(times[1])
+    known = [at for at in asked if at is not None]
+    return Freshness(
+        source,
+        min(known) if known and len(known) == len(asked) else None,
+        max((at for at in new if at is not None), default=None),
+    )
 
 
 def _times(settings: Settings, path: Path) -> tuple[datetime | None, datetime | None]:

@@ -30,21 +30,24 @@ if TYPE_CHECKING:
     from analytics.sources.jira.translate import Rules
 
 
-def provider_of(settings: Settings, source: Source) -> Provider:
-    """The provider of a source; raises SettingsError for a catalog that cannot be read."""
+def provider_of(settings: Settings, source: Source, at_once: int = 1) -> Provider:
+    """The provider of a source; raises SettingsError for a catalog that cannot be read.
+
+    Where `at_once` processes ask for shards of it, each keeps its part of the pace and of what one pull may ask for.
+    """
     if isinstance(source, FilesSource):
         return FilesProvider(source.name, source.path, source.sarif_blocks_at, source.incident_labels)
     if isinstance(source, GitSource):
         return _git(settings, source.name, source.repositories)
     if isinstance(source, GitLabSource):
-        return _gitlab(settings, source)
+        return _gitlab(settings, source, at_once)
     if isinstance(source, JiraSource):
         return _jira(settings, source)
     if isinstance(source, PagerDutySource):
         return _pagerduty(settings, source)
     if isinstance(source, PrometheusSource):
         return _prometheus(settings, source)
-    return _github(settings, source)
+    return _github(settings, source, at_once)
 
 
 def translator_of(settings: Settings, source: Source) -> Translator | None:
@@ -99,16 +102,17 @@ def _git(settings: Settings, name: str, repositories: Mapping[str, str]) -> GitP
     )
 
 
-def _github(settings: Settings, source: GitHubSource) -> Provider:
+def _github(settings: Settings, source: GitHubSource, at_once: int) -> Provider:
     # Imported here: PyGithub takes a third of a second, which no other command should wait for.
     from analytics.sources.github.client import GitHubClient
     from analytics.sources.github.credentials import credential_of
     from analytics.sources.github.history import ApiHistory
     from analytics.sources.github.provider import GitHubProvider
-    from analytics.sources.limits import budget_of
+    from analytics.sources.limits import POINTS_PER_MINUTE, budget_of
 
     credential = credential_of(source)
-    budget = budget_of(source.base_url, credential.counted_as, source.max_wait_seconds)
+    pace = POINTS_PER_MINUTE // at_once
+    budget = budget_of(source.base_url, credential.counted_as, source.max_wait_seconds, pace)
     client = GitHubClient(credential, source.base_url, budget)
 
     def history_of(addresses: Mapping[str, str]) -> GitProvider | ApiHistory:
@@ -127,7 +131,7 @@ def _github(settings: Settings, source: GitHubSource) -> Provider:
         history_of=history_of,
         incident_labels=source.incident_labels,
         since=source.since,
-        jobs_per_pull=source.jobs_per_pull,
+        jobs_per_pull=-(-source.jobs_per_pull // at_once),
         workers=source.workers,
         digest_path=_digest_path(source),
         deployment_records=source.deployment_records,
@@ -138,12 +142,12 @@ def _digest_path(source: GitHubSource) -> Path | None:
     return parse_path(source.deployment_digest) if source.deployment_digest is not None else None
 
 
-def _gitlab(settings: Settings, source: GitLabSource) -> Provider:
+def _gitlab(settings: Settings, source: GitLabSource, at_once: int) -> Provider:
     from analytics.sources.gitlab.client import POINTS_PER_MINUTE, GitLabClient
     from analytics.sources.gitlab.provider import GitLabProvider
     from analytics.sources.limits import Budget
 
-    budget = Budget(source.max_wait_seconds, POINTS_PER_MINUTE, host="GitLab")
+    budget = Budget(source.max_wait_seconds, POINTS_PER_MINUTE // at_once, host="GitLab")
 
     def history_of(addresses: Mapping[str, str]) -> GitProvider:
         token = source.token.reveal()

@@ -1,12 +1,13 @@
-"""Stage pull: what is new in every configured source lands, each source in its own file.
+"""Stage pull: what is new in every configured source lands, each source in its own file, or in one per shard.
 
-One source that fails stops no other; a pull that was ended goes on behind the last page that was landed.
+One source that fails stops no other; a pull that was ended goes on behind the last page that was landed. Shards of one
+source may be pulled by processes side by side.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,14 +17,16 @@ import duckdb
 
 from analytics import progress
 from analytics.errors import PausedError, QuarterdeckError, SourceError, UnreachableError, UsageError
+from analytics.landing.cutting import cut_as_wanted, remove_left_over
 from analytics.landing.pages import judge_page
 from analytics.landing.providers import deploy_workflows, provider_of
 from analytics.landing.reprocess import reprocess
 from analytics.landing.retention import drop_old_bodies
+from analytics.landing.shards import Shard, shard_number, shards_of, subject_of
 from analytics.landing.store import Landed, LandingStore
 from analytics.landing.wanted import wanted
 from analytics.settings import Settings, Source
-from analytics.sources.port import Cursor, Page, Provider, Refreshing
+from analytics.sources.port import Collected, Cursor, Page, Provider, Refreshing
 
 __all__ = ["PullResult", "provider_of", "pull", "reprocess"]
 
@@ -58,11 +61,15 @@ class PullResult:
         return self.error is None
 
 
-def pull(settings: Settings, only: Sequence[str] | None = None) -> list[PullResult]:
+def pull(
+    settings: Settings, only: Sequence[str] | None = None, shard: int | None = None, at_once: int | None = None
+) -> list[PullResult]:
     """Pull every configured source, or those named by `only`, and say what came of each.
 
-    A source that fails says so in its result. Raises UsageError for a name that no source has, and SourceError when
-    all sources were asked and every one failed.
+    With `shard` (from 1) that shard alone of the one source named, at its part of the pace that the source's credential
+    may keep: `at_once` processes are taken to ask at the same time, as many as there are shards unless it is given. A
+    source that fails says so in its result. Raises UsageError for a name or a shard that is not there, and SourceError
+    when all sources were asked and every one failed.
     """
     names = [source.name for source in settings.sources]
     for name in only or ():
@@ -72,10 +79,12 @@ def pull(settings: Settings, only: Sequence[str] | None = None) -> list[PullResu
     if not names:
         raise SourceError("no source is declared", where=str(settings.settings_path), fix="Add one under `sources`.")
     chosen = [source for source in settings.sources if only is None or source.name in only]
+    if shard is not None:
+        _check_shard(chosen, only, shard)
     results: list[PullResult] = []
     for number, source in enumerate(chosen, start=1):
         progress.report(STAGE, f"source {source.name}", number - 1, len(chosen))
-        results.append(_pull_source(settings, source))
+        results.append(_pull_source(settings, source, shard, at_once))
         progress.report(STAGE, f"source {source.name}", number, len(chosen))
     if only is None and all(result.error is not None for result in results):
         said = "; ".join(f"{result.source}: {result.error}" for result in results)
@@ -83,17 +92,94 @@ def pull(settings: Settings, only: Sequence[str] | None = None) -> list[PullResu
     return results
 
 
-def _pull_source(settings: Settings, source: Source) -> PullResult:
+def _check_shard(chosen: Sequence[Source], only: Sequence[str] | None, shard: int) -> None:
+    if only is None or len(chosen) != 1:
+        raise UsageError("a shard is one of a source's", fix="Name one source with --source.")
+    count = shards_of(chosen[0])
+    if not 1 <= shard <= count:
+        shards = f"{count} shards" if count > 1 else "1 shard"
+        raise UsageError(
+            f"the source '{chosen[0].name}' has {shards}, and no shard {shard}",
+            fix="Give a number between 1 and `shards` of the source in the settings.",
+        )
+
+
+def _pull_source(settings: Settings, source: Source, shard: int | None, at_once: int | None) -> PullResult:
+    count = shards_of(source)
+    shards = [Shard(number, count) for number in range(1, count + 1) if shard in (None, number)]
     try:
-        provider = provider_of(settings, source)
-        with LandingStore.open(settings, source.name) as store:
-            result = _pull_provider(provider, store, source.type, deploy_workflows(settings, source))
+        provider = provider_of(settings, source, at_once or (1 if shard is None else count))
+        discover = _once(provider.discover)
+        with cut_as_wanted(settings, source):
+            results = [_pull_shard(settings, source, provider, discover, one) for one in shards]
+        remove_left_over(settings, source)
+    except (QuarterdeckError, OSError, duckdb.Error) as error:
+        return _failed(source, error)
+    return _together(source, results)
+
+
+def _once(discover: Callable[[], Collected]) -> Callable[[], Collected]:
+    """One look for all shards of this process, when the first of them wants it; its failure is that of all."""
+    seen: list[Collected | QuarterdeckError] = []
+
+    def look() -> Collected:
+        if not seen:
+            try:
+                seen.append(discover())
+            except QuarterdeckError as error:
+                seen.append(error)
+        if isinstance(seen[0], QuarterdeckError):
+            raise seen[0]
+        return seen[0]
+
+    return look
+
+
+def _pull_shard(
+    settings: Settings, source: Source, provider: Provider, discover: Callable[[], Collected], shard: Shard
+) -> PullResult:
+    try:
+        with LandingStore.open(settings, source.name, shard=shard) as store:
+            here = _of_shard(source, discover(), shard)
+            result = _pull_provider(provider, here, store, source.type, deploy_workflows(settings, source))
             drop_old_bodies(store, settings, source.name)
             return result
     except (QuarterdeckError, OSError, duckdb.Error) as error:
-        _logger.error("source %s failed: %s", source.name, error)
-        resume_at = error.resume_at if isinstance(error, PausedError) else None
-        return PullResult(source.name, source.type, error=str(error), resume_at=resume_at)
+        return _failed(source, error)
+
+
+def _failed(source: Source, error: Exception) -> PullResult:
+    _logger.error("source %s failed: %s", source.name, error)
+    resume_at = error.resume_at if isinstance(error, PausedError) else None
+    return PullResult(source.name, source.type, error=str(error), resume_at=resume_at)
+
+
+def _of_shard(source: Source, collected: Collected, shard: Shard) -> Collected:
+    """The requests of a shard's repositories; what is collected is collected, though no repository of it be here."""
+    if shard.count == 1:
+        return collected
+
+    def is_here(key: str) -> bool:
+        return shard_number(subject_of(source, key), shard.count) == shard.number
+
+    return Collected(
+        {entity: [key for key in keys if is_here(key)] for entity, keys in collected.requests.items()},
+        {key: name for key, name in collected.names.items() if is_here(key)},
+    )
+
+
+def _together(source: Source, results: Sequence[PullResult]) -> PullResult:
+    """What the shards of a source gave, as one; what several say is said once."""
+    errors = dict.fromkeys(line for result in results if result.error for line in result.error.split("\n"))
+    return PullResult(
+        source.name,
+        source.type,
+        sum(result.items for result in results),
+        sum(result.quarantined for result in results),
+        sum(result.requests for result in results),
+        "\n".join(errors) or None,
+        max((result.resume_at for result in results if result.resume_at), default=None),
+    )
 
 
 @dataclass
@@ -211,9 +297,12 @@ class _Pulling:
 
 
 def _pull_provider(
-    provider: Provider, store: LandingStore, kind: str, first_workflows: Collection[str] = ()
+    provider: Provider,
+    collected: Collected,
+    store: LandingStore,
+    kind: str,
+    first_workflows: Collection[str] = (),
 ) -> PullResult:
-    collected = provider.discover()
     requests = collected.requests
     store.offer(requests, collected.names)
     capabilities = provider.capabilities()

@@ -17,10 +17,10 @@ from analytics import progress
 from analytics.landing.judge import judge_for
 from analytics.landing.payloads import reading_query
 from analytics.landing.providers import translator_of
-from analytics.landing.schema import landing_path
+from analytics.landing.shards import CUT_DEADLINE_SECONDS, Shard, held, present_paths
 from analytics.landing.store import LandingStore
 from analytics.landing.translating import translate_anew
-from analytics.settings import Settings
+from analytics.settings import Settings, Source
 from analytics.sources.entities import ENTITIES
 
 STAGE = "reprocess"
@@ -42,23 +42,44 @@ class ReprocessResult:
 
 
 def reprocess(settings: Settings) -> list[ReprocessResult]:
-    """Judge again what every configured source landed, each source all or nothing; raises LandingError."""
+    """Judge again what every configured source landed, each landing file all or nothing; raises LandingError."""
     results: list[ReprocessResult] = []
     for source in settings.sources:
-        if not landing_path(settings, source.name).exists():
+        with held(settings, source.name, alone=False, deadline_seconds=CUT_DEADLINE_SECONDS):
+            done = [
+                _reprocess(settings, source, shard)
+                for shard, path in present_paths(settings, source.name)
+                if path.exists()
+            ]
+        if not done:
             continue
-        with LandingStore.open(settings, source.name) as store, store.transaction():
-            # Counted before anything is written: rows of an open transaction have numbers of their own, and what was
-            # just moved needs no second look.
-            quarantined, landed = _rows(store, "quarantine"), _rows(store, "items")
-            released = _release(store, quarantined)
-            refused = _refuse(store, landed)
-            anew = _read_anew(store)
-            translator = translator_of(settings, source)
-            translated = translate_anew(store, translator) if translator else 0
-        progress.report(STAGE, f"{source.name}: {refused:,} refused, {released:,} released, {anew:,} read anew")
-        results.append(ReprocessResult(source.name, refused, released, anew, translated))
+        result = ReprocessResult(
+            source.name,
+            sum(one.to_quarantine for one in done),
+            sum(one.to_items for one in done),
+            sum(one.read_anew for one in done),
+            sum(one.translated for one in done),
+        )
+        progress.report(
+            STAGE,
+            f"{source.name}: {result.to_quarantine:,} refused, {result.to_items:,} released, "
+            f"{result.read_anew:,} read anew",
+        )
+        results.append(result)
     return results
+
+
+def _reprocess(settings: Settings, source: Source, shard: Shard) -> ReprocessResult:
+    with LandingStore.open(settings, source.name, shard=shard) as store, store.transaction():
+        # Counted before anything is written: rows of an open transaction have numbers of their own, and what was
+        # just moved needs no second look.
+        quarantined, landed = _rows(store, "quarantine"), _rows(store, "items")
+        released = _release(store, quarantined)
+        refused = _refuse(store, landed)
+        anew = _read_anew(store)
+        translator = translator_of(settings, source)
+        translated = translate_anew(store, translator) if translator else 0
+    return ReprocessResult(source.name, refused, released, anew, translated)
 
 
 def _rows(store: LandingStore, table: str) -> int:

@@ -11,7 +11,6 @@ from pathlib import Path
 import duckdb
 
 from analytics.errors import LandingError
-from analytics.settings import Settings
 
 SCHEMA_VERSION = 2
 _SINCE_2 = "window_start TIMESTAMP, window_end TIMESTAMP, kind VARCHAR, request VARCHAR, next_url VARCHAR, body VARCHAR"
@@ -43,11 +42,6 @@ TABLES: dict[str, str] = {
 def landing_columns(table: str) -> dict[str, str]:
     """Names and DuckDB types of a landing table's columns."""
     return dict(column.split(" ", 1) for column in TABLES[table].split(", "))
-
-
-def landing_path(settings: Settings, source: str) -> Path:
-    """Where a source lands."""
-    return settings.landing_dir / f"{source}.duckdb"
 
 
 def create_tables(con: duckdb.DuckDBPyConnection) -> None:

@@ -1,4 +1,4 @@
-"""The landing file of one source: a page, its items, its quarantine and the cursor behind it commit together.
+"""The landing file of one source, or of one shard: a page, its items, its quarantine and its cursor commit together.
 
 Source: spec architecture.md section 2 and ingestion.md section 1. One writer at a time; DuckDB's own lock keeps others
 out.
@@ -27,7 +27,8 @@ from analytics.errors import LandingError
 from analytics.landing.judge import Fault
 from analytics.landing.pages import JudgedPage, Refused, judge_page, refused
 from analytics.landing.payloads import reading_query, rewritten
-from analytics.landing.schema import check_version, create_tables, landing_path
+from analytics.landing.schema import check_version, create_tables
+from analytics.landing.shards import Shard, landing_path
 from analytics.landing.waiting import DEADLINE_SECONDS, wait_for_file
 from analytics.settings import Settings
 from analytics.sources.entities import ENTITIES
@@ -67,7 +68,7 @@ class Landed:
 
 
 class LandingStore:
-    """The open landing file of one source; a context manager.
+    """The open landing file of one source, or of one of its shards; a context manager.
 
     `con` is its connection; nothing outside this room writes through it. `now` is naive UTC.
     """
@@ -80,16 +81,22 @@ class LandingStore:
         (self._last_page_id,) = con.execute("SELECT coalesce(max(page_id), 0) FROM pages").fetchall()[0]
 
     @classmethod
-    def open(cls, settings: Settings, source: str, deadline_seconds: float = DEADLINE_SECONDS) -> LandingStore:
-        """Open, or create, `landing/<source>.duckdb` for writing.
+    def open(
+        cls,
+        settings: Settings,
+        source: str,
+        deadline_seconds: float = DEADLINE_SECONDS,
+        shard: Shard | None = None,
+    ) -> LandingStore:
+        """Open, or create, the landing file of a source, or of one shard of it, for writing.
 
         Raises LandingError when another process holds it past the deadline, when it is no landing file, and when
         another version wrote it.
         """
-        path = landing_path(settings, source)
+        path = landing_path(settings, source, shard)
         path.parent.mkdir(parents=True, exist_ok=True)
         with ExitStack() as stack:
-            work = stack.enter_context(_work_folder(settings))
+            work = stack.enter_context(work_folder(settings))
             if not path.exists():
                 _create(settings, work / "new.duckdb", path)
             con = wait_for_file(path, lambda: stack.enter_context(engine.connect(settings, path)), deadline_seconds)
@@ -339,7 +346,7 @@ def _create(settings: Settings, new: Path, path: Path) -> None:
 
 
 @contextmanager
-def _work_folder(settings: Settings) -> Iterator[Path]:
+def work_folder(settings: Settings) -> Iterator[Path]:
     """A folder for half-written files, removed at the end; those that killed pulls left are removed too."""
     settings.temp_dir.mkdir(parents=True, exist_ok=True)
     for left in settings.temp_dir.glob(f"{_WORK_PREFIX}*"):

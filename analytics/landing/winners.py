@@ -9,18 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 
 import duckdb
 
 from analytics import engine
+from analytics.errors import LandingError
 from analytics.landing.names import create_former_names, under_present_names
-from analytics.landing.schema import TABLES, check_version, landing_path
+from analytics.landing.schema import TABLES, check_version
+from analytics.landing.shards import Shard, landing_path, present_count, present_paths
 from analytics.landing.waiting import DEADLINE_SECONDS, wait_for_file
 from analytics.settings import Settings
 from analytics.sources.entities import ENTITIES
 
 WINNERS = "winners"
-# An item's place in one number: 24 bits of source, 40 of row.
+# An item's place in one number: 24 bits of file, 40 of row. Numbers of pages are told apart in the same way.
 _ROW_BITS = 40
 # Order of items in one number: 58 bits of time, 30 of file and generation, 38 of line. A number is compared and kept
 # in a hash table far more cheaply than a tuple of texts. Times before 1970 by an offset stay positive by two days.
@@ -28,55 +32,125 @@ _LINE_BITS, _READING_BITS = 38, 30
 _TWO_DAYS_US = 2 * 86_400_000_000
 
 
+@dataclass(frozen=True)
+class _File:
+    """A landing file that is attached: `first` counts the files of its source from 0."""
+
+    source: str
+    shard: Shard
+    catalog: str
+    number: int
+    first: int
+
+
 @contextmanager
-def open_landing(settings: Settings, deadline_seconds: float = DEADLINE_SECONDS) -> Iterator[duckdb.DuckDBPyConnection]:
+def open_landing(
+    settings: Settings, deadline_seconds: float = DEADLINE_SECONDS, shard: Shard | None = None
+) -> Iterator[duckdb.DuckDBPyConnection]:
     """A DuckDB in memory that sees what every configured source landed, read only.
 
     Views: `landed_pages`, `landed_items` (with `place`, one number per item), `landed_quarantine`, `landed_cursors`,
-    `landed_collected`, `landed_meta`, each with `source` in front. A source that was never pulled has no rows. Raises
-    LandingError when a file is held by a writer past the deadline, or is of another version.
+    `landed_collected`, `landed_meta`, each with `source` in front: all shards of a source are one. A source that was
+    never pulled has no rows; table `absent_shards` (source, shard) names the shards of pulled sources that never were.
+    Table `landed_files` (number, source, file) tells where an item is: `place` is number * 2^40 + row.
+
+    With `shard`, only that one of each source is seen. Raises LandingError when a file is held by a writer past the
+    deadline, or is of another version.
     """
     with engine.connect(settings) as con:
-        attached: list[tuple[str, str]] = []
+        con.execute("CREATE TABLE landed_files (number BIGINT, source VARCHAR, file VARCHAR)")
+        con.execute("CREATE TABLE absent_shards (source VARCHAR, shard INTEGER)")
+        attached: list[_File] = []
         for source in settings.sources:
-            path = landing_path(settings, source.name)
-            if not path.exists():
-                continue
-            catalog = f"landing_{len(attached)}"
-            literal = str(path).replace("'", "''")
-
-            def attach(literal: str = literal, catalog: str = catalog) -> None:
-                con.execute(f"ATTACH '{literal}' AS {catalog} (READ_ONLY)")
-
-            wait_for_file(path, attach, deadline_seconds)
-            if check_version(con, path, catalog):
-                attached.append((source.name, catalog))
-            else:
-                con.execute(f"DETACH {catalog}")
-        renamed = create_former_names(con, attached)
+            attached += _attach(con, settings, source.name, len(attached), deadline_seconds, shard)
+        renamed = create_former_names(con, [(file.source, file.catalog) for file in attached])
         for table, columns in TABLES.items():
-            con.execute(f"CREATE VIEW landed_{table} AS {_over_sources(table, columns, attached, renamed)}")
+            con.execute(f"CREATE VIEW landed_{table} AS {_over_files(table, columns, attached, renamed)}")
         yield con
 
 
-def _over_sources(table: str, columns: str, attached: list[tuple[str, str]], renamed: set[str]) -> str:
+def _attach(
+    con: duckdb.DuckDBPyConnection,
+    settings: Settings,
+    name: str,
+    number: int,
+    deadline_seconds: float,
+    only: Shard | None,
+) -> list[_File]:
+    """Attach the files of one source; while they are replaced by those of another cut, look again."""
+    while True:
+        count = present_count(settings, name)
+        files: list[_File] = []
+        absent: list[Shard] = []
+        for shard, path in present_paths(settings, name):
+            if only is not None and shard != only:
+                continue
+            file = _File(name, shard, f"landing_{number + len(files)}", number + len(files), len(files))
+            if not _attach_file(con, path, file.catalog, deadline_seconds):
+                absent.append(shard)
+                continue
+            files.append(file)
+            if shard.count > 1 and not _is_offered(con, file.catalog):
+                absent.append(shard)
+        if present_count(settings, name) == count:
+            break
+        for file in files:
+            con.execute(f"DETACH {file.catalog}")
+    for file in files:
+        path = landing_path(settings, name, file.shard)
+        con.execute("INSERT INTO landed_files VALUES (?, ?, ?)", [file.number, name, path.name])
+    if files:
+        for shard in absent:
+            con.execute("INSERT INTO absent_shards VALUES (?, ?)", [name, shard.number])
+    return files
+
+
+def _attach_file(con: duckdb.DuckDBPyConnection, path: Path, catalog: str, deadline_seconds: float) -> bool:
+    """Whether there is a file with landing tables, which is attached then."""
+    if not path.exists():
+        return False
+    literal = str(path).replace("'", "''")
+    try:
+        wait_for_file(path, lambda: con.execute(f"ATTACH '{literal}' AS {catalog} (READ_ONLY)"), deadline_seconds)
+    except LandingError:
+        if path.exists():
+            raise
+        return False
+    if check_version(con, path, catalog):
+        return True
+    con.execute(f"DETACH {catalog}")
+    return False
+
+
+def _is_offered(con: duckdb.DuckDBPyConnection, catalog: str) -> bool:
+    """Whether a shard was ever told which requests are its own."""
+    return bool(con.execute(f"SELECT 1 FROM {catalog}.meta WHERE key = 'offered'").fetchall())
+
+
+def _over_files(table: str, columns: str, attached: list[_File], renamed: set[str]) -> str:
     place = ", CAST(0 AS BIGINT) AS place" if table == "items" else ""
     nothing = ", ".join(
         f"CAST(NULL AS {kind}) AS {name}" for name, kind in (column.split(" ") for column in columns.split(", "))
     )
     parts = [f"SELECT CAST(NULL AS VARCHAR) AS source, {nothing}{place} WHERE false"]
-    for number, (source, catalog) in enumerate(attached):
-        # Names of sources are letters, digits, - and _ (settings).
+    for file in attached:
+        # Names of sources are letters, digits, - and _ (settings). Each file counts its pages from 1.
+        own = (
+            f" REPLACE (page_id + {file.first * 2**_ROW_BITS} AS page_id)"
+            if file.first and "page_id" in columns
+            else ""
+        )
         if table != "items":
-            parts.append(f"SELECT '{source}' AS source, * FROM {catalog}.{table}")
-        elif source in renamed:
-            place = f"({number} * {2**_ROW_BITS} + row) AS place"
+            parts.append(f"SELECT '{file.source}' AS source, *{own} FROM {file.catalog}.{table}")
+        elif file.source in renamed:
+            place = f"({file.number} * {2**_ROW_BITS} + row) AS place"
             parts.append(
-                f"SELECT '{source}' AS source, * EXCLUDE (row), {place} FROM {under_present_names(source, catalog)}"
+                f"SELECT '{file.source}' AS source, * EXCLUDE (row){own}, {place} "
+                f"FROM {under_present_names(file.source, file.catalog)}"
             )
         else:
-            place = f"({number} * {2**_ROW_BITS} + rowid) AS place"
-            parts.append(f"SELECT '{source}' AS source, *, {place} FROM {catalog}.{table}")
+            place = f"({file.number} * {2**_ROW_BITS} + rowid) AS place"
+            parts.append(f"SELECT '{file.source}' AS source, *{own}, {place} FROM {file.catalog}.{table}")
     return " UNION ALL ".join(parts)
 
 

@@ -136,14 +136,21 @@ class Budget:
 
 
 # Sources that ask with the same credential share what it may ask.
-_BUDGETS: dict[tuple[str, str, float], Budget] = {}
+_BUDGETS: dict[tuple[str, str, float, int], Budget] = {}
 _BUDGETS_LOCK = Lock()
 
 
-def budget_of(base_url: str, credential: str, max_wait_seconds: float) -> Budget:
-    """The one budget of a credential (named, not revealed) at a host, for all sources of this process."""
+def budget_of(
+    base_url: str, credential: str, max_wait_seconds: float, points_per_minute: int = POINTS_PER_MINUTE
+) -> Budget:
+    """The one budget of a credential (named, not revealed) at a host, for all sources of this process.
+
+    Of several processes that ask with one credential, each is given its part of the pace.
+    """
     with _BUDGETS_LOCK:
-        return _BUDGETS.setdefault((base_url, credential, max_wait_seconds), Budget(max_wait_seconds))
+        return _BUDGETS.setdefault(
+            (base_url, credential, max_wait_seconds, points_per_minute), Budget(max_wait_seconds, points_per_minute)
+        )
 
 
 def forget_budgets() -> None:

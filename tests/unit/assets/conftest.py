@@ -76,14 +76,14 @@ class Stages:
         self.changed: dict[tuple[str, str], dict[str, Any]] = {}
         self.nows: list[Any] = []
 
-    def pull(self, settings: Settings, only: Any = None) -> list[SimpleNamespace]:
-        self.calls.append(f"pull {','.join(only)}")
+    def pull(self, settings: Settings, only: Any = None, shard: int | None = None, at_once: int | None = None) -> Any:
+        self.calls.append(f"pull {','.join(only)}{f' shard {shard}' if shard else ''}")
         return [
             SimpleNamespace(source=name, items=5, quarantined=self.quarantined, error=self.errors.get(name))
             for name in only
         ]
 
-    def collection(self, settings: Settings) -> list[SimpleNamespace]:
+    def collection(self, settings: Settings, con: Any = None) -> list[SimpleNamespace]:
         row = {"entity": "deployments", "items": 100 - self.quarantined, "quarantined": self.quarantined}
         return [SimpleNamespace(source=source.name, last_at=None, **row) for source in settings.sources]
 

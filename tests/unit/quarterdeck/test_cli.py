@@ -270,7 +270,7 @@ def test_a_reader_who_has_seen_enough_ends_it_quietly(settings: Path) -> None:
 
 
 def test_pull_says_which_source_failed_after_the_rest_is_done(settings: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def pull(settings: Any, only: Any = None) -> list[SimpleNamespace]:
+    def pull(settings: Any, only: Any = None, shard: Any = None) -> list[SimpleNamespace]:
         return [
             SimpleNamespace(source="gone", items=0, quarantined=0, resume_at=None, error="./gone: no such folder"),
             SimpleNamespace(source="drops", items=5, quarantined=1, resume_at=None, error=None),
