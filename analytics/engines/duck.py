@@ -37,6 +37,10 @@ class DuckEngine:
         self._forget(name, "TABLE")
         self.con.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS {query}")
 
+    def create_shared(self, name: str, query: str) -> None:
+        """Name a query: reading Parquet again is cheap, and ten million rows are better not kept."""
+        self.create_view(name, query)
+
     def create_table(self, name: str, query: str) -> None:
         """Evaluate a query now and keep its rows."""
         self._forget(name, "VIEW")

@@ -32,6 +32,9 @@ class Engine(Protocol):
     def create_view(self, name: str, query: str) -> None:
         """Name a query; it is evaluated whenever it is read. Replaces an earlier view or table of that name."""
 
+    def create_shared(self, name: str, query: str) -> None:
+        """Name a query that several others read; an engine keeps its rows where reading it again would cost more."""
+
     def create_table(self, name: str, query: str) -> None:
         """Evaluate a query now and keep its rows under a name. Replaces an earlier view or table of that name."""
 

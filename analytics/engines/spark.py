@@ -129,6 +129,10 @@ class SparkEngine:
         """Name a query."""
         self.session.sql(f"CREATE OR REPLACE TEMPORARY VIEW {name} AS {query}")
 
+    def create_shared(self, name: str, query: str) -> None:
+        """Keep a query's rows on the executors: planning and reading it again takes longer than most that follows."""
+        self.create_table(name, query)
+
     def create_table(self, name: str, query: str) -> None:
         """Evaluate a query now; its rows stay on the executors."""
         self.session.sql(query).localCheckpoint(eager=True).createOrReplaceTempView(name)

@@ -46,7 +46,7 @@ def create_observations(engine: Engine, metric: Metric) -> None:
     """Make the views `observations`, a metric's rows with `series`, and `dated`, the same with their quarter."""
     series = "" if metric.series != (None,) else "CAST(NULL AS String) AS series, "
     engine.create_view("observations", f"SELECT {series}seen.* FROM ({observations_sql(metric.query)}) AS seen")
-    engine.create_view("dated", "SELECT o.*, c.quarter FROM observations AS o JOIN calendar AS c ON c.day = o.day")
+    engine.create_shared("dated", "SELECT o.*, c.quarter FROM observations AS o JOIN calendar AS c ON c.day = o.day")
 
 
 def _of_members(metric: Metric) -> str:
