@@ -21,7 +21,7 @@ import duckdb
 
 from analytics.catalog import load_catalog
 from analytics.errors import LakeError, PausedError, SettingsError, SourceError
-from analytics.programs import BROWSER_FIX, PRINT_FIX, find_browser, missing_print_libraries
+from analytics.programs import BROWSER_FIX, PRINT_FIX, find_browser, missing_for_spark, missing_print_libraries
 from analytics.settings import (
     FilesSource,
     GitHubSource,
@@ -74,6 +74,8 @@ def examine(settings_path: Path) -> Iterator[Finding]:
         yield _lake(settings, settings.lake_url)
     yield from _landing(settings)
     yield _published(settings)
+    if settings.engine.type == "spark":
+        yield _spark(settings)
     yield from _programs(settings)
 
 
@@ -453,6 +455,15 @@ def _programs(settings: Settings | None) -> Iterator[Finding]:
         yield Finding("git", "fail" if wants_git else "warn", "not found", "Install git to read clones.")
     yield browser_finding(find_browser())
     yield printing_finding(missing_print_libraries())
+
+
+def _spark(settings: Settings) -> Finding:
+    """What the engine spark needs of this machine; a cluster is not asked."""
+    remote = settings.engine.remote
+    missing = missing_for_spark(remote)
+    if missing is not None:
+        return Finding("engine", "fail", f"spark: {missing[0]}", missing[1])
+    return Finding("engine", "ok", f"Spark, on {remote or 'this machine'}")
 
 
 def browser_finding(found: str | None) -> Finding:

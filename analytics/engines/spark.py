@@ -19,6 +19,7 @@ from analytics.errors import EngineError
 from analytics.lake.frames import spark_frame
 from analytics.lake.schemas import TABLES
 from analytics.lake.tables import UNDATED, place_table, scratch
+from analytics.programs import JAVA_FIX, SPARK_FIX
 from analytics.settings import EngineSettings, Settings
 
 try:
@@ -30,7 +31,7 @@ try:
 except ImportError as error:
     raise EngineError(
         f"engine: {error.name} is not installed, which the engine spark needs",
-        fix='Install it (`pip install ".[spark]"`), or use the engine duckdb.',
+        fix=SPARK_FIX,
     ) from error
 
 # What the portable subset takes for granted, in every session.
@@ -273,7 +274,7 @@ def _errors(settings: Settings) -> Iterator[None]:
         fix = "See the log of Spark above; `--debug` shows the whole error."
         if "JAVA_GATEWAY_EXITED" in str(error):
             words = "Java cannot be started"
-            fix = "Install Java 17 (Debian: openjdk-17-jre-headless) and set JAVA_HOME if there are several."
+            fix = JAVA_FIX
         raise EngineError(words, where=where, fix=fix) from error
 
 
