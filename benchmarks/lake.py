@@ -12,17 +12,17 @@ import duckdb
 from analytics.catalog import Catalog, load_catalog
 from analytics.delivery import build as stage
 from analytics.delivery.attempts import match_attempts
-from analytics.delivery.batch import FACT_TABLES
 from analytics.delivery.overrides import load_overrides
 from analytics.delivery.pipelines import pipeline_facts
 from analytics.delivery.records import Rules
 from analytics.engine import connect
+from analytics.engines import open_engine
 from analytics.engines.duck import DuckEngine
 from analytics.engines.port import Engine
 from analytics.engines.prelude import create_prelude
 from analytics.lake.parts import TableParts
 from analytics.lake.publish import publish
-from analytics.lake.tables import create_views, scratch, write_table
+from analytics.lake.tables import scratch, write_table
 from analytics.settings import Settings
 from analytics.sources.entities import ENTITIES
 from benchmarks.feeds import ENTITIES as GENERATED
@@ -54,27 +54,24 @@ def write_typed_tables(settings: Settings, size: Size, seed: int) -> dict[str, i
 
 
 def derive_runs(settings: Settings) -> int:
-    """The flaky step: run attempts, jobs and runners; returns the rows of these facts."""
+    """The flaky step: run attempts, jobs and runners, on the settings' engine; returns the rows of these facts."""
     written: dict[str, int] = {}
-    with connect(settings) as con:
-        engine, catalog, _ = _prepared(con, settings)
+    with connect(settings) as con, open_engine(settings, con) as engine:
+        catalog, _ = _prepared(con, engine, settings)
         pipeline_facts(engine, lambda name: stage._canonical(catalog, name), written)
     return sum(written.values())
 
 
 def derive_ownership(settings: Settings) -> int:
     """The ownership step: deployments, which commits each shipped first, failures; returns the rows of these facts."""
-    rows = 0
-    with connect(settings) as con, scratch(settings) as folder:
-        engine, catalog, now = _prepared(con, settings)
+    summary = stage.BuildSummary()
+    with connect(settings) as con, scratch(settings) as folder, open_engine(settings, con) as engine:
+        catalog, now = _prepared(con, engine, settings)
         rules = Rules(settings.incidents, settings.rework, now, load_overrides(settings.incidents.overrides))
         engine.create_values("proven_repositories", {"digest": "VARCHAR", "repository": "VARCHAR"}, [])
         match_attempts(engine, catalog)
-        parts = TableParts(folder)
-        stage._delivery_facts(con, engine, parts, settings, catalog, rules, None)
-        for table in FACT_TABLES:
-            rows += write_table(con, settings, table, parts.relation(table))
-    return rows
+        stage._delivery_facts(con, engine, TableParts(folder), settings, catalog, rules, None, summary)
+    return sum(summary.tables.values())
 
 
 def publish_lake(settings: Settings) -> int:
@@ -91,9 +88,9 @@ def lake_bytes(settings: Settings, *tables: str) -> int:
     return sum(file.stat().st_size for folder in folders for file in folder.rglob("*.parquet"))
 
 
-def _prepared(con: duckdb.DuckDBPyConnection, settings: Settings) -> tuple[Engine, Catalog, datetime]:
+def _prepared(con: duckdb.DuckDBPyConnection, engine: Engine, settings: Settings) -> tuple[Catalog, datetime]:
     catalogs = settings.catalog if isinstance(settings.catalog, list) else [settings.catalog]
-    engine = DuckEngine(con, settings)
-    create_prelude(engine, settings)
-    create_views(con, settings, *ENTITIES)
-    return engine, load_catalog(list(catalogs)), settings.now().astimezone(UTC).replace(tzinfo=None)
+    for each in (DuckEngine(con, settings), engine):
+        create_prelude(each, settings)
+        each.read_lake(*ENTITIES)
+    return load_catalog(list(catalogs)), settings.now().astimezone(UTC).replace(tzinfo=None)

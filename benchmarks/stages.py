@@ -89,7 +89,7 @@ def _prepared(stage: str, *words: str) -> Callable[[Settings], dict[str, Any]]:
 
 
 def _step(step: str, *words: str) -> Callable[[Settings], dict[str, Any]]:
-    """A step of the lake that engines are compared on."""
+    """A step of the lake that engines are compared on; the word `spark` lets Spark derive the facts."""
     from benchmarks import lake
     from benchmarks.feeds import Size
 
@@ -99,7 +99,11 @@ def _step(step: str, *words: str) -> Callable[[Settings], dict[str, Any]]:
     if step == "publish":
         return lambda settings: {"rows": lake.publish_lake(settings)}
     derive = lake.derive_runs if step == "runs" else lake.derive_ownership
-    return lambda settings: {"rows": derive(settings)}
+    return lambda settings: {"rows": derive(_on(settings, *words))}
+
+
+def _on(settings: Settings, engine: str = "duckdb") -> Settings:
+    return settings.model_copy(update={"engine": settings.engine.model_copy(update={"type": engine})})
 
 
 def plain_scan(settings: Settings, stage: str) -> int:
