@@ -29,6 +29,8 @@ _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 # Of the options of an object store.
 _SECRET_OPTIONS = re.compile(r"secret|passw|token|credential|connection_string|sas|sse_customer|(^|_)key$", re.I)
 _SECRET_KEYS = ("token", "private_key", "webhook", "signing_key", "password")
+# Keys of an executor whose values are addresses with passwords.
+_BROKERS = ("broker", "backend")
 _CRON = r"^\s*[\d*/,-]+(\s+[\d*/,-]+){2}(\s+[\w*/,-]+){2}\s*$"
 _ADDRESS = r"^[^\s@<>,;]+@[^\s@<>,;]+$"
 _GITLAB_PATH = r"^[\w.-]+(/[\w.-]+)*$"
@@ -556,6 +558,37 @@ class AlertSettings(StrictModel):
     waiver_days: int = Field(default=14, ge=0)
 
 
+StageName = Literal["pull", "build", "verify", "measure", "pack"]
+
+
+class StepSettings(StrictModel):
+    """What the steps of one stage need of the place where they run."""
+
+    # Celery: the queue whose workers take them.
+    queue: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][\w.-]{0,99}$")
+    # Kubernetes: what is asked for; memory is the limit too.
+    cpu: str | None = Field(default=None, pattern=r"^(\d{1,4}(\.\d{1,3})?|\d{1,7}m)$")
+    memory: str | None = Field(default=None, pattern=r"^\d{1,7}(\.\d{1,3})?[KMGT]i?$")
+
+
+class ExecutorSettings(StrictModel):
+    """Where Dagster runs the steps of a run: one after the other in its process, or side by side."""
+
+    type: Literal["in_process", "multiprocess", "k8s_job", "celery", "celery_k8s"] = "in_process"
+    # What that executor of Dagster's may be told, such as max_concurrent; checked by its own schema.
+    config: dict[str, Any] = {}
+    steps: dict[StageName, StepSettings] = {}
+
+    @field_validator("config")
+    @classmethod
+    def _hides_its_passwords(cls, value: dict[str, Any]) -> dict[str, Any]:
+        for key in _BROKERS:
+            if isinstance(value.get(key), str) and not _VARIABLE.fullmatch(value[key]):
+                # Not repeated: it may hold a password.
+                raise ValueError(f'{key} is an address with a password; write it as "${{NAME}}", a variable')
+        return value
+
+
 class RetentionSettings(StrictModel):
     """How long what was received is kept as it came; records are always kept."""
 
@@ -584,6 +617,7 @@ class Settings(StrictModel):
     targets: dict[str, float] = {}
     reports: ReportSettings = ReportSettings()
     engine: EngineSettings = EngineSettings()
+    executor: ExecutorSettings = ExecutorSettings()
     schedules: ScheduleSettings = ScheduleSettings()
     alerts: AlertSettings = AlertSettings()
     retention: RetentionSettings = RetentionSettings()
@@ -789,6 +823,8 @@ def _rooted_clone(location: str, base: Path) -> str:
 def _is_secret(at: Location, value: str) -> bool:
     # Of an object store's options, whatever is nothing but a variable: each library names its secrets differently.
     if at[:2] == ("storage", "options") and _VARIABLE.fullmatch(value):
+        return True
+    if at[:2] == ("executor", "config") and at[-1] in _BROKERS:
         return True
     # A webhook's address lets anyone write who knows it.
     return bool(at) and (at[-1] in _SECRET_KEYS or (at[0] == "reports" and at[-1] == "url"))

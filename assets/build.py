@@ -5,6 +5,7 @@ Belongs here: calling `analytics.delivery.build` and saying how many rows each t
 """
 
 from collections.abc import Iterator, Sequence
+from typing import Final
 
 import dagster as dg
 
@@ -12,11 +13,11 @@ from analytics.delivery import build as delivery_build
 from analytics.lake.schemas import FACT_TABLES, TABLES, TYPED_TABLES, VERIFIED_TABLES, Table
 from analytics.lake.tables import lake_place
 from analytics.settings import Settings
-from assets.metadata import owners, table_metadata
+from assets.metadata import owners, step_tags, table_metadata
 from assets.pull import landing_keys
 from assets.resources import Workspace, stage
 
-GROUP = "build"
+GROUP: Final = "build"
 
 # Written by `verify` and by `measure`.
 NOT_BUILT = {*VERIFIED_TABLES, "metric_values", "metric_definitions", "restatements", "measure_inputs"}
@@ -61,7 +62,11 @@ def build_assets(settings: Settings) -> list[dg.AssetsDefinition]:
     """All tables, written together: they are facts about one state of the landed items."""
     sources = [key for source in settings.sources for key in landing_keys(source)]
 
-    @dg.multi_asset(name="build", specs=[_spec(settings, table, sources) for table in built_tables()])
+    @dg.multi_asset(
+        name="build",
+        specs=[_spec(settings, table, sources) for table in built_tables()],
+        op_tags=step_tags(settings, GROUP),
+    )
     def build(context: dg.AssetExecutionContext, workspace: Workspace) -> Iterator[dg.MaterializeResult[None]]:
         with stage(context):
             now = workspace.settings()

@@ -7,7 +7,7 @@ What a metric means stands in `analytics.metrics.registry`.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import dagster as dg
 
@@ -19,12 +19,12 @@ from analytics.periods import Calendar, Quarter
 from analytics.settings import Settings
 from assets.build import lake_key
 from assets.checks import VALUES_SOUND, judge_values, values_sound_spec
-from assets.metadata import column_schema, owners, value_metadata
+from assets.metadata import column_schema, owners, step_tags, value_metadata
 from assets.partitions import key_of_quarter, quarter_of_key, settled_beta
 from assets.resources import Workspace, stage
 from reports.shelf import folder_name, newest_revision
 
-GROUP = "measure"
+GROUP: Final = "measure"
 PUBLISHED = dg.AssetKey(["published", "analytics"])
 HEADLINE_SERIES = (None, "human")
 # What must be the same for an earlier quarter not to be reported again.
@@ -107,6 +107,7 @@ def measure_assets(settings: Settings, partitions: dg.TimeWindowPartitionsDefini
         @dg.multi_asset(
             name="measure",
             specs=[*specs, published],
+            op_tags=step_tags(settings, GROUP),
             check_specs=[values_sound_spec(PUBLISHED)],
             partitions_def=partitions,
             backfill_policy=dg.BackfillPolicy.single_run(),

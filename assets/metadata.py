@@ -15,7 +15,7 @@ from typing import Any
 import dagster as dg
 
 from analytics.lake.schemas import Table
-from analytics.settings import Settings
+from analytics.settings import Settings, StageName, StepSettings
 from reports.listings import readable
 from reports.tables import printable
 
@@ -25,6 +25,20 @@ TOP_ROWS = 10
 # What Dagster takes for an address; any other text, a handle such as @platform too, is a team's name.
 _ADDRESS = re.compile(r"[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Za-z]{2,7}")
 _SPECIAL = str.maketrans({character: f"\\{character}" for character in "\\`*_{}[]()<>#+-.!|~&"})
+
+
+def step_tags(settings: Settings, stage: StageName) -> dict[str, Any]:
+    """What Celery and Kubernetes read of a stage's steps: the queue, and what the pod asks for."""
+    wanted = settings.executor.steps.get(stage, StepSettings())
+    tags: dict[str, Any] = {}
+    if wanted.queue is not None:
+        tags["dagster-celery/queue"] = wanted.queue
+    asked = {name: value for name, value in (("cpu", wanted.cpu), ("memory", wanted.memory)) if value is not None}
+    if asked:
+        # A pod that takes more memory than it asked for is ended rather than its neighbours.
+        limits = {"limits": {"memory": wanted.memory}} if wanted.memory is not None else {}
+        tags["dagster-k8s/config"] = {"container_config": {"resources": {"requests": asked, **limits}}}
+    return tags
 
 
 def column_schema(columns: Mapping[str, str], descriptions: Mapping[str, str] | None = None) -> dg.TableSchema:

@@ -3,18 +3,20 @@
 Belongs here: calling `reports.pack` and `reports.delivery`, and saying where the pack lies and what was delivered.
 """
 
+from typing import Final
+
 import dagster as dg
 
 from analytics.lake.schemas import TABLES
 from analytics.settings import Settings
 from assets.measure import PUBLISHED
-from assets.metadata import column_schema, owners
+from assets.metadata import column_schema, owners, step_tags
 from assets.partitions import quarter_of_key, settled_beta
 from assets.resources import Workspace, stage
 from reports import pack as report_pack
 from reports.delivery import deliver as report_delivery
 
-GROUP = "pack"
+GROUP: Final = "pack"
 PACK = dg.AssetKey(["packs", "quarterly"])
 DELIVERED = dg.AssetKey(["packs", "delivered"])
 
@@ -25,6 +27,7 @@ def pack_assets(settings: Settings, partitions: dg.TimeWindowPartitionsDefinitio
 
         @dg.asset(
             key=PACK,
+            op_tags=step_tags(settings, GROUP),
             deps=[PUBLISHED],
             partitions_def=partitions,
             # One policy for all partitioned assets, or a backfill of a job takes one run per quarter.
@@ -61,6 +64,7 @@ def pack_assets(settings: Settings, partitions: dg.TimeWindowPartitionsDefinitio
 
         @dg.asset(
             key=DELIVERED,
+            op_tags=step_tags(settings, GROUP),
             deps=[PACK],
             partitions_def=partitions,
             backfill_policy=dg.BackfillPolicy.single_run(),

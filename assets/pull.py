@@ -5,6 +5,7 @@ its check rather than its step, so that the other sources are still built, measu
 """
 
 from collections.abc import Iterator
+from typing import Final
 
 import dagster as dg
 
@@ -15,10 +16,10 @@ from analytics.landing.schema import landing_columns
 from analytics.landing.shards import Shard, landing_path, shards_of
 from analytics.landing.winners import open_landing
 from analytics.settings import Settings, Source
-from assets.metadata import column_schema, markdown_table, markdown_text, owners
+from assets.metadata import column_schema, markdown_table, markdown_text, owners, step_tags
 from assets.resources import Workspace, stage
 
-GROUP = "pull"
+GROUP: Final = "pull"
 SOURCE_READ = "source_read"
 QUARANTINE_SHARE = "quarantine_share"
 WARN_ABOVE, ERROR_ABOVE = 0.01, 0.20
@@ -88,13 +89,16 @@ def _pull_asset(settings: Settings, source: Source, shard: Shard | None, names: 
             ),
         ],
         pool=pull_pool(source.name) if shard else None,
+        op_tags=step_tags(settings, GROUP),
     )
     def pull_source(
         context: dg.AssetExecutionContext, workspace: Workspace
     ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
         with stage(context):
             now = workspace.settings()
-            result = _pulled(now, source, shard)
+            # Steps of one process follow each other, and share their pace with nobody.
+            side_by_side = context.job_def.executor_def.name != dg.in_process_executor.name
+            result = _pulled(now, source, shard, side_by_side=side_by_side)
             collected = _collected(now, source, shard)
         known = collected or []
         items = sum(row.items for row in known)
@@ -124,10 +128,11 @@ def _pull_asset(settings: Settings, source: Source, shard: Shard | None, names: 
     return pull_source
 
 
-def _pulled(settings: Settings, source: Source, shard: Shard | None) -> landing_pull.PullResult:
+def _pulled(settings: Settings, source: Source, shard: Shard | None, *, side_by_side: bool) -> landing_pull.PullResult:
     if shard is None:
         return landing_pull.pull(settings, only=[source.name])[0]
-    return landing_pull.pull(settings, only=[source.name], shard=shard.number, at_once=shard.count)[0]
+    at_once = shard.count if side_by_side else 1
+    return landing_pull.pull(settings, only=[source.name], shard=shard.number, at_once=at_once)[0]
 
 
 def _collected(settings: Settings, source: Source, shard: Shard | None) -> list[landing_coverage.Collected] | None:

@@ -5,7 +5,7 @@ how stands in `analytics.supply_chain`.
 """
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 import dagster as dg
 
@@ -17,10 +17,10 @@ from analytics.supply_chain import verify as supply_chain_verify
 from analytics.supply_chain.findings import SEVERITY_ORDER
 from analytics.supply_chain.rules import Severity
 from assets.build import lake_key
-from assets.metadata import markdown_table, number, owners, table_metadata
+from assets.metadata import markdown_table, number, owners, step_tags, table_metadata
 from assets.resources import Workspace, stage
 
-GROUP = "verify"
+GROUP: Final = "verify"
 FINDINGS = lake_key("findings")
 PROVENANCE = lake_key("deployment_provenance")
 
@@ -52,7 +52,11 @@ DERIVED_FROM: dict[str, tuple[str, ...]] = {
 def verify_assets(settings: Settings) -> list[dg.AssetsDefinition]:
     """All tables, written together: a changed policy judges every quarter again, and verifies nothing anew."""
 
-    @dg.multi_asset(name="verify", specs=[_spec(settings, TABLES[name]) for name in VERIFIED_TABLES])
+    @dg.multi_asset(
+        name="verify",
+        specs=[_spec(settings, TABLES[name]) for name in VERIFIED_TABLES],
+        op_tags=step_tags(settings, GROUP),
+    )
     def verify(context: dg.AssetExecutionContext, workspace: Workspace) -> Iterator[dg.MaterializeResult[None]]:
         with stage(context):
             now = workspace.settings()

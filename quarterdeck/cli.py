@@ -257,10 +257,14 @@ def run(invocation: Invocation, quarter: Quarter | None) -> None:
     if not settings.sources:
         raise SettingsError("no source is declared", where=str(settings.settings_path), fix="Add one under `sources`.")
     with shown_progress(debug=invocation.debug):
+        from dagster import in_process_executor
+
         from quarterdeck.definitions import build_definitions
         from sensors.running import run_quarter
 
-        outcome = run_quarter(build_definitions(settings, including=[chosen]), settings, chosen)
+        # In this process, whatever the settings say of runs that Dagster starts.
+        definitions = build_definitions(settings, including=[chosen], executor=in_process_executor)
+        outcome = run_quarter(definitions, settings, chosen)
     for problem in outcome.problems:
         complain(f"error: {problem}")
     if invocation.debug:

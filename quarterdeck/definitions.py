@@ -19,6 +19,7 @@ from assets.partitions import quarter_partitions
 from assets.pull import pull_assets
 from assets.resources import Workspace
 from assets.verify import verify_assets, verify_checks
+from sensors.executors import executor_of
 from sensors.instance import SETTINGS_VARIABLE
 from sensors.jobs import jobs
 from sensors.schedules import schedules
@@ -29,10 +30,11 @@ def build_definitions(
     settings: Settings | None = None,
     resources: Mapping[str, Any] | None = None,
     including: Iterable[Quarter] = (),
+    executor: dg.ExecutorDefinition | None = None,
 ) -> dg.Definitions:
     """Everything for one workspace; `including` names quarters that must be partitions whatever the lake holds.
 
-    Without settings, those of the environment are used; `resources` replace the workspace's own.
+    Without settings, those of the environment are used; `resources` and `executor` replace the workspace's own.
     """
     settings = settings or environment_settings()
     partitions = quarter_partitions(settings, including)
@@ -49,8 +51,8 @@ def build_definitions(
         schedules=schedules(settings),
         sensors=sensors(settings),
         resources=resources or {"workspace": Workspace(settings_path=str(settings.settings_path))},
-        # The steps depend on each other and share two cores; a process for each would only add its start.
-        executor=dg.in_process_executor,
+        # Most steps depend on each other; a process for each would only add its start, unless the settings want it.
+        executor=executor or executor_of(settings),
     )
 
 

@@ -28,8 +28,11 @@ INSTANCE_YAML = """\
 telemetry: {enabled: false}
 nux: {enabled: false}
 
-# Runs write the same storage: one at a time, the others wait in the queue.
+# Runs write the same storage: one at a time, the others wait in the queue. The steps of one run go side by side where
+# `executor` in the settings says so; `dagster instance concurrency set pull_NAME 2` limits the shards of a source at a
+# time. No limit stands here: a `quarterdeck run` that is killed while no daemon runs would keep its place for good.
 concurrency:
+  pools: {granularity: op}
   runs: {max_concurrent_runs: 1}
 
 # A run whose process died gives its place back.

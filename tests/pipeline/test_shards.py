@@ -103,13 +103,15 @@ def test_a_shard_whose_process_is_killed_goes_on_and_leaves_the_other_as_it_is(
 ) -> None:
     settings = workspace(tmp_path, fake, shards=2)
     first = start(settings, "pull", "--source", "hub", "--shard", "2")
-    assert first.wait(300) == 0
+    _, said = first.communicate(timeout=300)
+    assert first.returncode == 0, said
     other = landing_path(settings, "hub", Shard(2, 2))
     before = other.read_bytes()
     already = len(fake.asked)
     killed = start(settings, "pull", "--source", "hub", "--shard", "1")
     fake.on_request = lambda _: os.kill(killed.pid, signal.SIGKILL) if len(fake.asked) == already + 12 else None
-    assert killed.wait(300) == -signal.SIGKILL
+    killed.communicate(timeout=300)
+    assert killed.returncode == -signal.SIGKILL
     fake.on_request = None
     assert other.read_bytes() == before
     with duckdb.connect(str(landing_path(settings, "hub", Shard(1, 2)))) as con:
