@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import duckdb
 import polars as pl
 import pytest
 
 from analytics.delivery.build import build
 from analytics.landing.shards import Shard, landing_path, shard_number
-from analytics.settings import Settings
+from analytics.settings import Settings, load_settings
+from assets.pull import landing_key
+from quarterdeck.definitions import build_definitions
+from sensors.instance import SETTINGS_VARIABLE, open_instance
 from tests.fakes.github.pulling import difference, landed, pulled, workspace
 from tests.fakes.github.server import TOKEN, FakeGitHub
 from tests.fakes.github.world import World
@@ -53,6 +59,28 @@ def fill(world: World) -> None:
     assert {shard_number(str(one), 2) for one in world.repositories} == {1, 2}
 
 
+class Meeting:
+    """Both shards must be under way before either is answered about its repositories; so they are read side by side."""
+
+    def __init__(self) -> None:
+        self._both = threading.Barrier(2, timeout=120)
+        self._seen: set[int] = set()
+        self._lock = threading.Lock()
+        self.met = False
+
+    def __call__(self, path: str) -> None:
+        found = re.match(r"/repositories/(\d+)/", path)
+        if found is None:
+            return
+        shard = shard_number(found[1], 2)
+        with self._lock:
+            is_first = shard not in self._seen
+            self._seen.add(shard)
+        if is_first:
+            self._both.wait()
+            self.met = True
+
+
 def start(settings: Settings, *words: str) -> subprocess.Popen[str]:
     code = "import sys; from quarterdeck.cli import main; sys.exit(main())"
     return subprocess.Popen(
@@ -81,6 +109,7 @@ def test_two_processes_pull_two_shards_at_once_while_a_third_builds_and_the_fact
     assert pulled(whole).error is None
     build(whole)
     cut = workspace(tmp_path / "cut", fake, shards=2)
+    fake.on_arrival = meeting = Meeting()
     started = [
         start(cut, "pull", "--source", "hub", "--shard", "1"),
         start(cut, "pull", "--source", "hub", "--shard", "2"),
@@ -89,6 +118,7 @@ def test_two_processes_pull_two_shards_at_once_while_a_third_builds_and_the_fact
     for process in started:
         _, said = process.communicate(timeout=300)
         assert process.returncode == 0, said
+    assert meeting.met
     build(cut)
     assert difference(fake.world, landed(cut)) == []
     have, wanted = tables(cut), tables(whole)
@@ -140,3 +170,39 @@ def test_cut_anew_a_source_asks_no_more_than_one_that_stays_as_it_is(tmp_path: P
         asked[name] = len(fake.asked)
         assert difference(fake.world, landed(settings)) == []
     assert asked["cut"] == asked["stays"]
+
+
+# Dagster's executors
+
+
+def refresh_job() -> dg.JobDefinition:
+    """As a process that Dagster starts finds it: by the settings that the environment names."""
+    return build_definitions().resolve_job_def("refresh")
+
+
+@pytest.mark.parametrize("executor", ["in_process", "multiprocess"])
+def test_the_executor_that_the_settings_choose_pulls_the_shards(
+    tmp_path: Path, fake: FakeGitHub, monkeypatch: pytest.MonkeyPatch, executor: str
+) -> None:
+    settings = workspace(tmp_path, fake, shards=2)
+    document = json.loads(settings.settings_path.read_text(encoding="utf-8"))
+    chosen = {"executor": {"type": executor, "config": {"max_concurrent": 2} if executor == "multiprocess" else {}}}
+    settings.settings_path.write_text(json.dumps(document | chosen), encoding="utf-8")
+    monkeypatch.setenv(SETTINGS_VARIABLE, str(settings.settings_path))
+    meeting = Meeting()
+    if executor == "multiprocess":
+        fake.on_arrival = meeting
+    with open_instance(load_settings(settings.settings_path)) as instance:
+        instance.event_log_storage.set_concurrency_slots("pull_hub", 2)
+        with dg.execute_job(
+            dg.reconstructable(refresh_job),
+            instance,
+            asset_selection=[landing_key("hub", Shard(number, 2)) for number in (1, 2)],
+        ) as result:
+            assert result.success
+            landed_in = {event.asset_key.path[-1] for event in result.get_asset_materialization_events()}
+        assert landed_in == {"1", "2"}
+        pool = instance.event_log_storage.get_concurrency_info("pull_hub")
+        assert (pool.slot_count, pool.active_slot_count) == (2, 0)
+    assert meeting.met == (executor == "multiprocess")
+    assert difference(fake.world, landed(settings)) == []

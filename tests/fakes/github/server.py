@@ -40,6 +40,8 @@ class FakeGitHub:
     remaining: int = 5000
     resets_at: int = 2_000_000_000
     on_request: Callable[[str], None] | None = None
+    # Before requests take turns, so that some may wait for others.
+    on_arrival: Callable[[str], None] | None = None
     tokens: set[str] = field(default_factory=lambda: {TOKEN})
     # Installation id to app id and public key; see install_app.
     apps: dict[int, tuple[int, str]] = field(default_factory=dict)
@@ -164,6 +166,8 @@ class _Handler(BaseHTTPRequestHandler):
         if path.startswith("/blobs/"):
             self._store(path.removeprefix("/blobs"), split.query)
             return
+        if self.owner.on_arrival is not None:
+            self.owner.on_arrival(path)
         with self.owner.lock:
             self._answer(method, path, parse_qsl(split.query, keep_blank_values=True), body)
 

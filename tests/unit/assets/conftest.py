@@ -77,7 +77,7 @@ class Stages:
         self.nows: list[Any] = []
 
     def pull(self, settings: Settings, only: Any = None, shard: int | None = None, at_once: int | None = None) -> Any:
-        self.calls.append(f"pull {','.join(only)}{f' shard {shard}' if shard else ''}")
+        self.calls.append(f"pull {','.join(only)}{f' shard {shard} of {at_once} at once' if shard else ''}")
         return [
             SimpleNamespace(source=name, items=5, quarantined=self.quarantined, error=self.errors.get(name))
             for name in only
