@@ -23,6 +23,8 @@ GROUP: Final = "pull"
 SOURCE_READ = "source_read"
 QUARANTINE_SHARE = "quarantine_share"
 WARN_ABOVE, ERROR_ABOVE = 0.01, 0.20
+# Executors whose steps follow each other; the second is that of `execute_in_process`.
+_ONE_PROCESS = (dg.in_process_executor.name, "execute_in_process_executor")
 
 
 def landing_key(source: str, shard: Shard | None = None) -> dg.AssetKey:
@@ -97,7 +99,7 @@ def _pull_asset(settings: Settings, source: Source, shard: Shard | None, names: 
         with stage(context):
             now = workspace.settings()
             # Steps of one process follow each other, and share their pace with nobody.
-            side_by_side = context.job_def.executor_def.name != dg.in_process_executor.name
+            side_by_side = context.job_def.executor_def.name not in _ONE_PROCESS
             result = _pulled(now, source, shard, side_by_side=side_by_side)
             collected = _collected(now, source, shard)
         known = collected or []
