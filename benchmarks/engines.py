@@ -72,6 +72,7 @@ def main() -> int:
         default=",".join(ENGINES),
         help=f"which to ask, with commas; a word is enough (default: {', '.join(ENGINES)}; none: only the steps)",
     )
+    parser.add_argument("--measure", action="store_true", help="run the stage measure on the lake, too")
     parser.add_argument("--memory", default="2GB", help="memory_limit of the settings")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "out", help="where files are written")
     parser.add_argument("--keep", action="store_true", help="keep the files, and use them when they are there")
@@ -91,7 +92,8 @@ def main() -> int:
         if not (chosen.keep and (folder / "derived").exists()):
             shutil.rmtree(folder, ignore_errors=True)
             write_settings(folder, size, chosen.memory)
-            checks += _derive(settings_file, size, chosen.seed)
+            steps = (*STEPS, "measure") if chosen.measure else STEPS
+            checks += _derive(settings_file, size, chosen.seed, steps)
             (folder / "derived").touch()
         if engines:
             checks += _compare(settings_file, engines, chosen.rounds)
@@ -115,17 +117,19 @@ def _chosen(parser: argparse.ArgumentParser, words: str) -> list[str]:
     return [e for e in ENGINES if e in (SCAN, REFERENCE) or any(word in e.lower() for word in wanted)]
 
 
-def _derive(settings_file: Path, size: Size, seed: int) -> list[tuple[bool, str]]:
+def _derive(settings_file: Path, size: Size, seed: int, steps: Sequence[str]) -> list[tuple[bool, str]]:
     """Make the lake step by step; says whether each step of facts keeps to its memory."""
     settings = load_settings(settings_file)
     print(f"\n{'step':<14} {'seconds':>9} {'CPU s':>9} {'peak MB':>9} {'rows':>14} {'written MB':>11}")
     checks = []
-    for step in STEPS:
+    for step in steps:
         _say(f"{step} of {size.attempts:,} run attempts")
         words = (str(size.attempts), str(size.services), str(seed)) if step == "typed tables" else ()
         before = lake_bytes(settings)
         taken = run_in_process(step, settings_file, *words)
-        written = settings.published_path.stat().st_size if step == "publish" else lake_bytes(settings) - before
+        written = (
+            settings.published_path.stat().st_size if step in ("publish", "measure") else lake_bytes(settings) - before
+        )
         print(
             f"{step:<14} {taken.seconds:>9,.1f} {taken.cpu_seconds:>9,.1f} {taken.peak_mb:>9,.0f} "
             f"{taken.result['rows']:>14,} {written / 1e6:>11,.0f}",

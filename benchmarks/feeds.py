@@ -61,10 +61,7 @@ def write_settings(folder: Path, size: Size, memory: str = "2GB") -> Path:
         "engine": {"memory_limit": memory},
         "sources": [{"name": "drops", "type": "files", "path": "./feeds"}],
     }
-    services = [
-        {"name": f"service-{n:04d}", "team": f"team-{n % 50:02d}", "repository": f"bench/service-{n:04d}"}
-        for n in range(size.services)
-    ]
+    services = [dict(zip(("name", "repository", "team"), _names(n), strict=True)) for n in range(size.services)]
     # JSON is YAML.
     (folder / "quarterdeck.yaml").write_text(json.dumps(settings, indent=1), encoding="utf-8")
     (folder / "catalog.yaml").write_text(json.dumps({"services": services}, indent=1), encoding="utf-8")
@@ -124,6 +121,11 @@ def query_of(entity: str, part: int | None = None) -> str:
     return _QUERIES[entity].replace("part_of(", f"part_of({part}, ")
 
 
+def _names(number: int) -> tuple[str, str, str]:
+    """A service, its repository and its team."""
+    return f"service-{number:04d}", f"bench/service-{number:04d}", f"team-{number % 50:02d}"
+
+
 def _shares(total: int, services: int, multiple_of: int = 1) -> list[int]:
     """A total over services by the power law, each a multiple; the greatest takes what rounding leaves."""
     weights = [rank**-POWER for rank in range(1, services + 1)]
@@ -136,14 +138,13 @@ def _shares(total: int, services: int, multiple_of: int = 1) -> list[int]:
 def _create_services(con: duckdb.DuckDBPyConnection, size: Size) -> None:
     commits = _shares(size.commits, size.services, BLOCK)
     con.execute(
-        "CREATE TABLE services (service VARCHAR, repository VARCHAR, commits BIGINT, deployments BIGINT, "
+        "CREATE TABLE services (service VARCHAR, repository VARCHAR, team VARCHAR, commits BIGINT, deployments BIGINT, "
         "attempts BIGINT, incidents BIGINT)"
     )
     con.execute(
-        "INSERT INTO services SELECT unnest(?), unnest(?), unnest(?), unnest(?), unnest(?), unnest(?)",
+        f"INSERT INTO services SELECT {', '.join(['unnest(?)'] * 7)}",
         [
-            [f"service-{n:04d}" for n in range(size.services)],
-            [f"bench/service-{n:04d}" for n in range(size.services)],
+            *zip(*(_names(n) for n in range(size.services)), strict=True),
             commits,
             [count // 5 for count in commits],
             _shares(size.attempts, size.services),

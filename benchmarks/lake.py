@@ -23,6 +23,7 @@ from analytics.engines.prelude import create_prelude
 from analytics.lake.parts import TableParts
 from analytics.lake.publish import publish
 from analytics.lake.tables import scratch, write_table
+from analytics.lake.version import note_lake_version
 from analytics.settings import Settings
 from analytics.sources.entities import ENTITIES
 from benchmarks.feeds import ENTITIES as GENERATED
@@ -43,14 +44,37 @@ def write_typed_tables(settings: Settings, size: Size, seed: int) -> dict[str, i
             )
             for name in GENERATED
         }
-        write_table(con, settings, "calendar", "SELECT * FROM calendar")
-        write_table(
-            con,
-            settings,
-            "services",
-            "SELECT service, repository, 'deployments' AS entity, false AS failed_attempt_is_failure FROM services",
-        )
+        describe(con, settings)
     return rows
+
+
+def describe(con: duckdb.DuckDBPyConnection, settings: Settings) -> None:
+    """Write what `build` notes of the catalog, the sources and itself; needs the prelude and the generator's tables."""
+    entities = ", ".join(f"'{name}'" for name in GENERATED)
+    noted = {
+        "cut_off": settings.now().isoformat(),
+        "time_zone": settings.time_zone,
+        "fiscal_year_start_month": str(settings.fiscal_year_start_month),
+        "organization": settings.organization,
+        "rollback_is_evidence": str(settings.incidents.rollback_is_evidence).lower(),
+        "has_policy": "false",
+    }
+    engine = DuckEngine(con, settings)
+    engine.create_values("noted", {"key": "VARCHAR", "value": "VARCHAR"}, list(noted.items()))
+    members = " UNION ALL ".join(
+        f"SELECT '{scope}' AS scope, {name} AS name, '{kind}' AS subject_kind, {kind} AS subject FROM services"
+        for scope, name in (("service", "service"), ("team", "team"), ("organization", f"'{settings.organization}'"))
+        for kind in ("service", "repository")
+    )
+    for table, query in {
+        "calendar": "SELECT * FROM calendar",
+        "services": "SELECT *, 'deployments' AS entity, false AS failed_attempt_is_failure FROM services",
+        "scope_members": members,
+        "collection": f"SELECT 'drops' AS source, unnest([{entities}]) AS entity, true AS complete",
+        "snapshot": "SELECT * FROM noted",
+    }.items():
+        write_table(con, settings, table, query)
+    note_lake_version(settings)
 
 
 def derive_runs(settings: Settings) -> int:

@@ -174,7 +174,7 @@ def test_memory_and_cpu_of_a_process_are_those_of_its_whole_tree(
 def test_the_command_prints_every_step_engine_and_question_and_removes_its_files(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    words = ["--attempts", "20000", "--services", "4", "--rounds", "1", "--engines", "polars"]
+    words = ["--attempts", "20000", "--services", "4", "--rounds", "1", "--engines", "polars", "--measure"]
     monkeypatch.setattr(sys, "argv", ["engines", *words, "--out", str(tmp_path)])
     assert engines.main() == 0
     lines = capsys.readouterr().out.splitlines()
