@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from analytics.catalog import Catalog, load_catalog
+from analytics.landing.looks import shared_look
+from analytics.landing.shards import Shard
 from analytics.landing.translating import Translator
 from analytics.settings import (
     FilesSource,
@@ -30,10 +32,11 @@ if TYPE_CHECKING:
     from analytics.sources.jira.translate import Rules
 
 
-def provider_of(settings: Settings, source: Source, at_once: int = 1) -> Provider:
+def provider_of(settings: Settings, source: Source, at_once: int = 1, shard: Shard | None = None) -> Provider:
     """The provider of a source; raises SettingsError for a catalog that cannot be read.
 
-    Where `at_once` processes ask for shards of it, each keeps its part of the pace and of what one pull may ask for.
+    Where `at_once` processes ask for shards of it, each keeps its part of the pace and of what one pull may ask for;
+    one that asks for a `shard` alone shares its look at the repositories with the others.
     """
     if isinstance(source, FilesSource):
         return FilesProvider(source.name, source.path, source.sarif_blocks_at, source.incident_labels)
@@ -47,7 +50,7 @@ def provider_of(settings: Settings, source: Source, at_once: int = 1) -> Provide
         return _pagerduty(settings, source)
     if isinstance(source, PrometheusSource):
         return _prometheus(settings, source)
-    return _github(settings, source, at_once)
+    return _github(settings, source, at_once, shard)
 
 
 def translator_of(settings: Settings, source: Source) -> Translator | None:
@@ -102,7 +105,7 @@ def _git(settings: Settings, name: str, repositories: Mapping[str, str]) -> GitP
     )
 
 
-def _github(settings: Settings, source: GitHubSource, at_once: int) -> Provider:
+def _github(settings: Settings, source: GitHubSource, at_once: int, shard: Shard | None) -> Provider:
     # Imported here: PyGithub takes a third of a second, which no other command should wait for.
     from analytics.sources.github.client import GitHubClient
     from analytics.sources.github.credentials import credential_of
@@ -123,6 +126,7 @@ def _github(settings: Settings, source: GitHubSource, at_once: int) -> Provider:
         reached = {name: _with_token(url, "x-access-token", token) for name, url in addresses.items()}
         return _git(settings, source.name, reached)
 
+    question = (source.base_url, credential.counted_as, source.organization, *source.repositories)
     return GitHubProvider(
         source.name,
         client,
@@ -135,6 +139,7 @@ def _github(settings: Settings, source: GitHubSource, at_once: int) -> Provider:
         workers=source.workers,
         digest_path=_digest_path(source),
         deployment_records=source.deployment_records,
+        share=None if shard is None else partial(shared_look, settings, source.name, shard, question),
     )
 
 

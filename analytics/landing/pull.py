@@ -108,7 +108,8 @@ def _pull_source(settings: Settings, source: Source, shard: int | None, at_once:
     count = shards_of(source)
     shards = [Shard(number, count) for number in range(1, count + 1) if shard in (None, number)]
     try:
-        provider = provider_of(settings, source, at_once or (1 if shard is None else count))
+        alone = shards[0] if shard is not None and count > 1 else None
+        provider = provider_of(settings, source, at_once or (1 if shard is None else count), alone)
         discover = _once(provider.discover)
         with cut_as_wanted(settings, source):
             results = [_pull_shard(settings, source, provider, discover, one) for one in shards]

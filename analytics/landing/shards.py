@@ -118,17 +118,32 @@ def left_over(settings: Settings, name: str) -> list[Path]:
 def held(settings: Settings, name: str, *, alone: bool, deadline_seconds: float) -> Iterator[None]:
     """Keep a source cut as it is while the block lasts, beside others who do so, or `alone` so that it may be cut.
 
-    It is the operating system's lock on a file, which ends with its process. Raises FileInUseError when the deadline
-    has passed.
+    Raises FileInUseError when the deadline has passed.
     """
-    settings.temp_dir.mkdir(parents=True, exist_ok=True)
-    # Never removed: two processes could then each lock a file of that name.
-    with (settings.temp_dir / f"{name}.shards.turn").open("a+") as file:
-        _wait(settings, name, file.fileno(), alone=alone, deadline_seconds=deadline_seconds)
+    doing = "pulled" if alone else "cut into other shards"
+    with locked(
+        settings, f"{name}.shards.turn", alone=alone, deadline_seconds=deadline_seconds, doing=doing,
+        where=f"source {name}",
+    ):  # fmt: skip
         yield
 
 
-def _wait(settings: Settings, name: str, descriptor: int, *, alone: bool, deadline_seconds: float) -> None:
+@contextmanager
+def locked(
+    settings: Settings, file_name: str, *, alone: bool, deadline_seconds: float, doing: str, where: str
+) -> Iterator[None]:
+    """Hold the operating system's lock on a file of the storage, which ends with its process.
+
+    Raises FileInUseError when the deadline has passed: `where` is being `doing` by another process.
+    """
+    settings.temp_dir.mkdir(parents=True, exist_ok=True)
+    # Never removed: two processes could then each lock a file of that name.
+    with (settings.temp_dir / file_name).open("a+") as file:
+        _wait(file.fileno(), alone=alone, deadline_seconds=deadline_seconds, doing=doing, where=where)
+        yield
+
+
+def _wait(descriptor: int, *, alone: bool, deadline_seconds: float, doing: str, where: str) -> None:
     if fcntl is None:
         return
     kind = fcntl.LOCK_EX if alone else fcntl.LOCK_SH
@@ -140,13 +155,12 @@ def _wait(settings: Settings, name: str, descriptor: int, *, alone: bool, deadli
         except BlockingIOError:
             if time.monotonic() >= give_up_at:
                 raise FileInUseError(
-                    f"is being {'pulled' if alone else 'cut into other shards'} by another process; "
-                    f"waited {deadline_seconds:g} s",
-                    where=f"source {name}",
+                    f"is being {doing} by another process; waited {deadline_seconds:g} s",
+                    where=where,
                     fix="Let it finish, or end it, then try again.",
                 ) from None
             if not said:
-                progress.report("landing", f"waiting for another process that reads {name}")
+                progress.report("landing", f"waiting for {where}, which is being {doing} by another process")
                 said = True
             time.sleep(_PAUSE_SECONDS)
         else:

@@ -110,6 +110,7 @@ def test_two_processes_pull_two_shards_at_once_while_a_third_builds_and_the_fact
     build(whole)
     cut = workspace(tmp_path / "cut", fake, shards=2)
     fake.on_arrival = meeting = Meeting()
+    fake.asked.clear()
     started = [
         start(cut, "pull", "--source", "hub", "--shard", "1"),
         start(cut, "pull", "--source", "hub", "--shard", "2"),
@@ -119,6 +120,8 @@ def test_two_processes_pull_two_shards_at_once_while_a_third_builds_and_the_fact
         _, said = process.communicate(timeout=300)
         assert process.returncode == 0, said
     assert meeting.met
+    # The organisation was looked at once, for both.
+    assert len([one for one in fake.asked if "login" in one.query]) == 1
     build(cut)
     assert difference(fake.world, landed(cut)) == []
     have, wanted = tables(cut), tables(whole)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -22,7 +23,7 @@ from analytics.sources.github.deployment_records import deployment_record_pages
 from analytics.sources.github.history import ApiHistory
 from analytics.sources.github.pages import page_of
 from analytics.sources.github.payload_paths import Path
-from analytics.sources.github.sweep import Sight, sweep
+from analytics.sources.github.sweep import Share, Sight, shared_sweep, sweep
 from analytics.sources.port import Capabilities, Collected, Cursor, Page, Refusal, TimeWindow, Wanted
 
 PAGE_ITEMS = 100
@@ -62,6 +63,7 @@ class GitHubProvider:
         workers: int = 1,
         digest_path: Path | None = None,
         deployment_records: bool = False,
+        share: Share | None = None,
     ) -> None:
         self._name = name
         self._client = client
@@ -75,6 +77,7 @@ class GitHubProvider:
         self._workers = workers
         self._digest_path = digest_path
         self._accompanying = (*_ACCOMPANYING, "deployment_records") if deployment_records else _ACCOMPANYING
+        self._share = share
         self._sights: dict[str, Sight] = {}
 
     @property
@@ -96,7 +99,8 @@ class GitHubProvider:
     def discover(self) -> Collected:
         """Ask which repositories there are and which of them changed; raises SourceError where that is refused."""
         progress.report("pull", f"{self._name}: looking at repositories")
-        self._sights = sweep(self._client, self._organization, self._repositories)
+        look = partial(sweep, self._client, self._organization, self._repositories)
+        self._sights = look() if self._share is None else shared_sweep(self._share, look)
         keys = list(self._sights)
         names = {key: sight.name for key, sight in self._sights.items()}
         history = self._history = self._history_of({sight.name: sight.clone_url for sight in self._sights.values()})

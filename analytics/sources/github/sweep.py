@@ -5,10 +5,12 @@ Source: ingestion.md section 5 (organisation sweep).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
+
+import msgspec
 
 from analytics.errors import SourceError
 from analytics.sources.github import queries
@@ -36,6 +38,15 @@ class Sight:
     created_at: datetime
     seen_at: datetime
     marks: Mapping[str, str]
+
+
+# Gives what a look gave another shard of the source, or looks.
+Share = Callable[[Callable[[], bytes]], bytes]
+
+
+def shared_sweep(share: Share, look: Callable[[], dict[str, Sight]]) -> dict[str, Sight]:
+    """The look of this shard or of another one; raises what `look` raises."""
+    return msgspec.json.decode(share(lambda: msgspec.json.encode(look())), type=dict[str, Sight])
 
 
 def sweep(client: GitHubClient, organization: str | None, repositories: Sequence[str]) -> dict[str, Sight]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import json
 import re
 import subprocess
 import sys
@@ -193,3 +194,74 @@ def test_no_pod_is_root_or_writes_its_file_system() -> None:
     claims = [volume for pod in pods for volume in pod["volumes"] if "persistentVolumeClaim" in volume]
     assert len(claims) == 1
     assert values["ingress"]["enabled"] is False
+
+
+# Side by side
+
+
+def merged(base: Any, over: Any) -> Any:
+    """Values as Helm merges files: maps key by key, null removes, all else is replaced."""
+    if not isinstance(base, dict) or not isinstance(over, dict):
+        return over
+    together = {key: merged(base.get(key), over[key]) if key in over else base[key] for key in {**base, **over}}
+    return {key: value for key, value in together.items() if value is not None}
+
+
+@pytest.mark.parametrize("name", ["side-by-side", "celery"])
+def test_pools_have_a_limit_and_runs_theirs_in_one_place(name: str) -> None:
+    values = merged(loaded("helm/values.yaml"), loaded(f"helm/{name}.yaml"))
+    assert values["concurrency"] == {
+        "enabled": True,
+        "pools": {"granularity": "op", "defaultLimit": 4},
+        "runs": {"maxConcurrentRuns": 1},
+    }
+    # The chart refuses a number of runs in both places.
+    assert "maxConcurrentRuns" not in values["dagsterDaemon"]["runCoordinator"]["config"]["queuedRunCoordinator"]
+    assert values["dagsterDaemon"]["runMonitoring"]["freeSlotsAfterRunEndSeconds"] == 300
+
+
+@pytest.mark.parametrize(
+    ("name", "launcher", "keys"),
+    [
+        (
+            "side-by-side",
+            "k8sRunLauncher",
+            "imagePullPolicy loadInclusterConfig envSecrets envVars volumes volumeMounts resources securityContext "
+            "runK8sConfig",
+        ),
+        (
+            "celery",
+            "celeryK8sRunLauncher",
+            "image workerQueues livenessProbe envSecrets volumes volumeMounts podSecurityContext securityContext",
+        ),
+    ],
+)
+def test_a_step_of_its_own_is_as_locked_as_the_code_server_and_has_the_same_storage(
+    name: str, launcher: str, keys: str
+) -> None:
+    """Against the keys of the chart's own schema (dagster-io/dagster, helm/dagster/schema, run_launcher)."""
+    values = loaded(f"helm/{name}.yaml")
+    assert not re.search(r"password:|redis://", json.dumps(values))
+    assert values["runLauncher"]["type"].casefold() == launcher.casefold()
+    config = values["runLauncher"]["config"][launcher]
+    assert set(config) == set(keys.split())
+    [server] = loaded("helm/values.yaml")["dagster-user-deployments"]["deployments"]
+    assert config["securityContext"] == server["securityContext"]
+    assert config["volumeMounts"] == server["volumeMounts"]
+    assert config["envSecrets"] == server["envSecrets"]
+    assert [one for one in config["volumes"] if one["name"] != "tmp"] == [
+        one for one in server["volumes"] if one["name"] != "tmp"
+    ]
+
+
+def test_a_worker_is_the_code_server_with_another_command() -> None:
+    services = loaded("containers/compose.celery.yaml")["services"]
+    asked = set(re.findall(r"\{env: (\w+)\}", (DEPLOY / "containers" / "celery.yaml").read_text(encoding="utf-8")))
+    for name in ("pulls", "steps"):
+        assert services[name]["extends"] == {"file": "compose.yaml", "service": "code"}
+        assert not {"ports", "privileged", "user", "networks", "volumes"} & set(services[name])
+    for name in ("code", "pulls", "steps"):
+        assert set(services[name]["environment"]) == asked
+    assert services["redis"]["networks"] == ["inside"]
+    assert "ports" not in services["redis"]
+    assert "deploy/containers/celery.yaml" in CONTAINERFILE
