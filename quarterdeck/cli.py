@@ -304,16 +304,21 @@ def pull(invocation: Invocation, sources: tuple[str, ...], shard: int | None) ->
 
 
 @main.command()
+@click.option("--full", is_flag=True, help="Make everything anew, whatever the last build left.")
 @everywhere
 @pass_invocation
-def build(invocation: Invocation) -> None:
-    """Build tables and facts from what is landed."""
+def build(invocation: Invocation, full: bool) -> None:
+    """Build tables and facts from what is landed.
+
+    What new records do not touch is kept from the last build, unless the code, the settings, the catalog or what was
+    landed before have changed: then everything is made anew.
+    """
     settings = invocation.settings()
     with shown_progress(debug=invocation.debug):
         from analytics.delivery.build import build as build_tables
         from reports.listings import built_lines
 
-        summary = build_tables(settings)
+        summary = build_tables(settings, full=full)
     click.echo(built_lines(summary, terminal_width()))
 
 
@@ -625,7 +630,7 @@ def reprocess(invocation: Invocation) -> None:
         from reports.listings import built_lines, reprocessed_lines
 
         judged = reprocess_landed(settings)
-        summary = build_tables(settings)
+        summary = build_tables(settings, full=True)
     if judged:
         click.echo(reprocessed_lines(judged, terminal_width()))
         click.echo()

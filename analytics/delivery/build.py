@@ -1,14 +1,17 @@
 """The build stage: landed items become typed tables, and typed tables become delivery facts.
 
-Everything is made anew from what is landed, so a late record, a corrected one or a changed rule needs no download
-(metrics.md E39), and the order of arrival cannot matter. A killed build leaves whole files of the old or the new build
-and is simply run again.
+Everything is made from what is landed, so a late record, a corrected one or a changed rule needs no download
+(metrics.md E39), and the order of arrival cannot matter. What new items do not touch is kept from the last build
+(`analytics.delivery.since`), if nothing else has changed. A killed build leaves whole files of the old or the new build
+and is simply run again: the next one makes everything anew.
 """
 
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from importlib import metadata
@@ -17,7 +20,7 @@ from typing import Any
 import duckdb
 
 from analytics import progress
-from analytics.catalog import Catalog, load_catalog
+from analytics.catalog import Catalog, Service, load_catalog
 from analytics.delivery.attempts import BuiltOf, match_attempts
 from analytics.delivery.batch import FACT_TABLES, Batch, Terms, derive_batch
 from analytics.delivery.incidents import merge_incidents
@@ -35,14 +38,18 @@ from analytics.delivery.pipelines import pipeline_facts
 from analytics.delivery.practices import practice_facts, quarter_rows, runbook_rows
 from analytics.delivery.queries import sql
 from analytics.delivery.records import Incident, Rules
+from analytics.delivery.since import Since, begin
+from analytics.delivery.touched import create_attempt_inputs, incident_input_rows, read_touched
 from analytics.engines import open_engine
 from analytics.engines.duck import DuckEngine
 from analytics.engines.port import Engine
 from analytics.engines.prelude import CALENDAR_START, create_prelude
 from analytics.lake.parts import TableParts
-from analytics.lake.tables import clear_table, create_views, scratch, write_table
+from analytics.lake.schemas import TABLES
+from analytics.lake.tables import clear_table, create_views, lake_relation, scratch, write_table
 from analytics.lake.turns import taking_turns
 from analytics.lake.typed import typed_query
+from analytics.lake.updating import count_rows, replace_rows
 from analytics.lake.version import note_lake_version
 from analytics.landing.coverage import collection, completeness, quarantined
 from analytics.landing.names import present_names
@@ -59,11 +66,13 @@ class BuildSummary:
 
     tables: dict[str, int] = field(default_factory=dict)
     unmapped: int = 0
+    # Why everything was made anew; None where the last build was updated.
+    whole: str | None = None
 
 
 @taking_turns(STAGE, derives=False)
-def build(settings: Settings) -> BuildSummary:
-    """Build every typed table and every fact table from what is landed.
+def build(settings: Settings, *, full: bool = False) -> BuildSummary:
+    """Build every typed table and every fact table from what is landed; `full` keeps nothing of the last build.
 
     Raises SettingsError for a bad catalog or override file, and where artifacts were attested for policies or trusted
     roots that cannot be read; LandingError when nothing can be read.
@@ -78,24 +87,28 @@ def build(settings: Settings) -> BuildSummary:
         if engine.kind != "duckdb":
             create_prelude(engine, settings)
         parts = TableParts(folder)
-        landed = {row[0] for row in con.execute("SELECT DISTINCT entity FROM landed_items").fetchall()}
-        for entity in ENTITIES.values():
-            if entity.name not in landed:
-                clear_table(settings, entity.name)
-                summary.tables[entity.name] = 0
-                continue
-            relation = create_winners(con, entity.name)
-            summary.tables[entity.name] = write_table(con, settings, entity.name, typed_query(entity, relation))
-            progress.report(STAGE, f"{entity.name}: {summary.tables[entity.name]:,} rows")
+        on_spark = engine.kind == "spark"
+        note, since = begin(con, settings, catalog, now, full=full or on_spark)
+        summary.whole = note.whole
+        progress.report(STAGE, f"updating: {note.new_items:,} new items" if since else f"all anew: {note.whole}")
+        _typed_tables(con, settings, since, summary)
         create_views(con, settings, *ENTITIES)
         if engine.kind != "duckdb":
             engine.read_lake(*ENTITIES)
         _describe(con, engine, parts, settings, catalog, now)
-        pipeline_facts(engine, lambda name: _canonical(catalog, name), summary.tables)
+        if since and not _runs_changed(con, since):
+            for table in ("job_times", "run_attempts", "runner_windows"):
+                summary.tables[table] = count_rows(con, settings, table)
+            engine.read_lake("job_times")
+        else:
+            pipeline_facts(engine, lambda name: _canonical(catalog, name), summary.tables)
         progress.report(STAGE, f"{summary.tables['run_attempts']:,} run attempts, {summary.tables['job_times']:,} jobs")
         built_of = _provenance(con, engine, settings, catalog, parts)
         match_attempts(engine, catalog)
-        _delivery_facts(con, engine, parts, settings, catalog, rules, built_of, summary)
+        # What verified provenance says of an artifact is no record whose change is known here.
+        update = since if since and not since.proven and built_of is None else None
+        note.proven = built_of is not None
+        _delivery_facts(con, engine, parts, settings, catalog, rules, built_of, update, summary)
         _unmapped(engine, parts, catalog)
         for table in (
             "services",
@@ -115,9 +128,49 @@ def build(settings: Settings) -> BuildSummary:
         practice_facts(engine, settings, catalog, lambda name: _canonical(catalog, name), summary.tables)
         progress.report(STAGE, "drills, runbooks, checks, budgets, gates, surveys, templates")
         summary.unmapped = summary.tables["unmapped"]
+        if not on_spark:
+            note.write(con, settings, summary.tables)
     note_lake_version(settings)
     progress.report(STAGE, f"{sum(summary.tables.values()):,} rows in {len(summary.tables)} tables")
     return summary
+
+
+def _typed_tables(
+    con: duckdb.DuckDBPyConnection, settings: Settings, since: Since | None, summary: BuildSummary
+) -> None:
+    """Write the typed tables: every one, or of those with new items the quarters that these touch."""
+    landed = {row[0] for row in con.execute("SELECT DISTINCT entity FROM landed_items").fetchall()}
+    for entity in ENTITIES.values():
+        if entity.name not in landed:
+            clear_table(settings, entity.name)
+            summary.tables[entity.name] = 0
+            continue
+        if since is None:
+            relation = create_winners(con, entity.name)
+            summary.tables[entity.name] = write_table(con, settings, entity.name, typed_query(entity, relation))
+        else:
+            if entity.name in since.entities:
+                left = f"SELECT 1 FROM {entity.name}_before AS b WHERE b.source = kept.source "
+                replace_rows(
+                    con,
+                    settings,
+                    entity.name,
+                    leaving=f"EXISTS ({left} AND b.origin = kept.origin AND b.line = kept.line)",
+                    coming=f"SELECT * FROM {entity.name}_now",
+                )
+            summary.tables[entity.name] = count_rows(con, settings, entity.name)
+        progress.report(STAGE, f"{entity.name}: {summary.tables[entity.name]:,} rows")
+
+
+def _runs_changed(con: duckdb.DuckDBPyConnection, since: Since) -> bool:
+    """Whether a run or a job is new, or has begun or ended by passing of the cut-off."""
+    if not since.entities.isdisjoint(("pipeline_runs", "pipeline_jobs")):
+        return True
+    passed = since.passed("created_at", "started_at", "completed_at")
+    return any(
+        con.execute(f"SELECT 1 FROM {table} WHERE {passed} LIMIT 1").fetchall()
+        for table in ("pipeline_runs", "pipeline_jobs")
+    )
 
 
 def _describe(
@@ -251,41 +304,122 @@ def _delivery_facts(
     catalog: Catalog,
     rules: Rules,
     built_of: BuiltOf | None,
+    since: Since | None,
     summary: BuildSummary,
 ) -> None:
-    """Deployments, ownership, failures and incidents, one service at a time."""
-    terms = Terms(rules, tuple(settings.bots), settings.calendar)
-    prepare_commits(engine, {s.repository.casefold() for s in catalog.services if s.paths})
+    """Deployments, ownership, failures and incidents, one service at a time: every one, or those that are touched."""
     repositories = service_repositories(engine, catalog.services)
     incidents = _incidents_by_service(con, engine, catalog, rules)
-    in_batches = batches(engine, catalog.services, repositories)
+    terms = Terms(rules, tuple(settings.bots), settings.calendar)
     if engine.kind == "spark":
         # Whoever needs no Spark need not have it.
         from analytics.delivery.on_spark import derive_facts
 
+        prepare_commits(engine, {s.repository.casefold() for s in catalog.services if s.paths})
+        in_batches = batches(engine, catalog.services, repositories)
         summary.tables |= derive_facts(engine, in_batches, repositories, incidents, terms, built_of)
         return
-    done = 0
-    for batch in in_batches:
-        needed = {name for service in batch for name in repositories[service.name]}
-        rows = derive_batch(
-            Batch(
-                batch,
-                repositories,
-                read_commits(con, needed),
-                read_pull_requests(con, needed),
-                read_attempts(con, [service.name for service in batch]),
-                incidents,
-            ),
-            terms,
-            built_of,
-        )
-        for table, row in rows:
-            parts.add(table, row)
-        done += len(batch)
-        progress.report(STAGE, "services", done, len(catalog.services))
+    create_attempt_inputs(con)
+    incident_inputs = incident_input_rows(incidents)
+    services = list(catalog.services)
+    if since is not None:
+        touched = read_touched(con, settings, since, incident_inputs).services(repositories)
+        services = [service for service in services if service.name in touched]
+    _derive(con, engine, parts, settings, services, repositories, incidents, catalog, terms, built_of)
+    names = [(service.name,) for service in services]
+    engine.create_values("derived_services", {"service": "VARCHAR"}, names)
     for table in FACT_TABLES:
-        summary.tables[table] = write_table(con, settings, table, parts.relation(table))
+        rows = parts.relation(table)
+        if since is None:
+            summary.tables[table] = write_table(con, settings, table, rows)
+        else:
+            _update_facts(con, settings, table, rows)
+            summary.tables[table] = count_rows(con, settings, table)
+    summary.tables["attempt_inputs"] = write_table(con, settings, "attempt_inputs", "SELECT * FROM attempt_inputs_now")
+    columns = TABLES["incident_inputs"].columns
+    engine.create_values("incident_inputs_now", columns, incident_inputs)
+    summary.tables["incident_inputs"] = write_table(
+        con, settings, "incident_inputs", "SELECT * FROM incident_inputs_now"
+    )
+    if since is not None:
+        progress.report(STAGE, f"{len(services):,} of {len(catalog.services):,} services derived again")
+
+
+def _update_facts(con: duckdb.DuckDBPyConnection, settings: Settings, table: str, rows: str) -> None:
+    """Put the rows of the services that were derived again in the place of those that they had."""
+    leaving = "kept.service IN (SELECT service FROM derived_services)"
+    if table == "service_deployments":
+        # How long a failure has been open is told up to the cut-off, which has moved for every service.
+        rows = (
+            f"{rows} UNION ALL BY NAME SELECT kept.* REPLACE (epoch_us(params.now) - epoch_us(coalesce(finished_at, "
+            f"created_at)) AS open_us) FROM (SELECT kept.* FROM {lake_relation(settings, table)} AS kept "
+            f"WHERE recovery_open AND NOT ({leaving})) AS kept CROSS JOIN params"
+        )
+        leaving = f"(kept.recovery_open OR {leaving})"
+    replace_rows(con, settings, table, leaving=leaving, coming=rows)
+
+
+def _derive(
+    con: duckdb.DuckDBPyConnection,
+    engine: Engine,
+    parts: TableParts,
+    settings: Settings,
+    services: Sequence[Service],
+    repositories: dict[str, set[str]],
+    incidents: Mapping[str, Sequence[Incident]],
+    catalog: Catalog,
+    terms: Terms,
+    built_of: BuiltOf | None,
+) -> None:
+    """Every fact of some services, from all that is known of them."""
+    if not services:
+        return
+    if len(services) < len(catalog.services):
+        wanted = {name for service in services for name in repositories[service.name]}
+        engine.create_values("wanted_repositories", {"folded": "VARCHAR"}, [(name,) for name in sorted(wanted)])
+        for table in ("commits", "pull_requests"):
+            engine.create_view(
+                table,
+                f"SELECT entry.* FROM {lake_relation(settings, table)} AS entry "
+                "JOIN wanted_repositories AS wanted ON wanted.folded = lower(entry.repository)",
+            )
+    prepare_commits(engine, {s.repository.casefold() for s in catalog.services if s.paths})
+    engine.read_lake("commits", "pull_requests")
+    done = 0
+    for batch in batches(engine, services, repositories):
+        needed = {name for service in batch for name in repositories[service.name]}
+        with _uncollected():
+            rows = derive_batch(
+                Batch(
+                    batch,
+                    repositories,
+                    read_commits(con, needed),
+                    read_pull_requests(con, needed),
+                    read_attempts(con, [service.name for service in batch]),
+                    incidents,
+                ),
+                terms,
+                built_of,
+            )
+            for table, row in rows:
+                parts.add(table, row)
+        done += len(batch)
+        progress.report(STAGE, "services", done, len(services))
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Do without the collector of cycles while a batch lives.
+
+    It would look through its millions of records again and again, for nearly half of the time.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _reported_service(incident: Mapping[str, Any], catalog: Catalog) -> str | None:

@@ -383,6 +383,27 @@ FACT_TABLES = {
             published=False,
         ),
         Table(
+            "build_note",
+            _columns("kind, name, value"),
+            None,
+            "How far the last completed build read, and under what: the next one reads on from there.",
+            published=False,
+        ),
+        Table(
+            "attempt_inputs",
+            _columns("service, deployment_key, fingerprint"),
+            None,
+            "Records behind each deployment of a service, in fingerprints.",
+            published=False,
+        ),
+        Table(
+            "incident_inputs",
+            _columns("service, incident_key, fingerprint"),
+            None,
+            "Incidents as each service was told of them, in fingerprints.",
+            published=False,
+        ),
+        Table(
             "measure_inputs",
             _columns("kind, name, quarter, fingerprint"),
             None,

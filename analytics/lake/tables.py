@@ -111,8 +111,8 @@ def clear_table(settings: Settings, name: str) -> None:
         lake_of(settings).replace(name, folder)
 
 
-def lake_relation(settings: Settings, name: str) -> str:
-    """SQL that reads a table; an empty relation with the table's columns where nothing has been written.
+def lake_relation(settings: Settings, name: str, partitions: Collection[str] | None = None) -> str:
+    """SQL that reads a table, or some quarters of it; an empty relation with its columns where nothing was written.
 
     A column that an earlier version did not write is NULL. Raises LakeError for a file that is damaged. A lake in an
     object store is read by a connection of `analytics.engine`.
@@ -120,6 +120,8 @@ def lake_relation(settings: Settings, name: str) -> str:
     table = TABLES[name]
     lake = lake_of(settings)
     files = lake.files(name)
+    if partitions is not None:
+        files = [file for file in files if file.quarter in partitions]
     if not files:
         columns = ", ".join(f"CAST(NULL AS {kind}) AS {_quoted(column)}" for column, kind in table.columns.items())
         return f"(SELECT {columns} WHERE false)"
@@ -130,7 +132,11 @@ def lake_relation(settings: Settings, name: str) -> str:
         for column, kind in table.columns.items()
     )
     by_name = "" if all(set(table.columns) <= file.columns for file in files) else ", union_by_name = true"
-    return f"(SELECT {columns} FROM read_parquet({lake.read_list(name, files)}, hive_partitioning = false{by_name}))"
+    if partitions is None:
+        listed = lake.read_list(name, files)
+    else:
+        listed = "[" + ", ".join("'" + file.path.replace("'", "''") + "'" for file in files) + "]"
+    return f"(SELECT {columns} FROM read_parquet({listed}, hive_partitioning = false{by_name}))"
 
 
 def create_views(con: duckdb.DuckDBPyConnection, settings: Settings, *names: str) -> None:

@@ -25,7 +25,7 @@ from analytics.sources.entities import ENTITIES
 
 WINNERS = "winners"
 # An item's place in one number: 24 bits of file, 40 of row. Numbers of pages are told apart in the same way.
-_ROW_BITS = 40
+ROW_BITS = 40
 # Order of items in one number: 58 bits of time, 30 of file and generation, 38 of line. A number is compared and kept
 # in a hash table far more cheaply than a tuple of texts. Times before 1970 by an offset stay positive by two days.
 _LINE_BITS, _READING_BITS = 38, 30
@@ -136,20 +136,18 @@ def _over_files(table: str, columns: str, attached: list[_File], renamed: set[st
     for file in attached:
         # Names of sources are letters, digits, - and _ (settings). Each file counts its pages from 1.
         own = (
-            f" REPLACE (page_id + {file.first * 2**_ROW_BITS} AS page_id)"
-            if file.first and "page_id" in columns
-            else ""
+            f" REPLACE (page_id + {file.first * 2**ROW_BITS} AS page_id)" if file.first and "page_id" in columns else ""
         )
         if table != "items":
             parts.append(f"SELECT '{file.source}' AS source, *{own} FROM {file.catalog}.{table}")
         elif file.source in renamed:
-            place = f"({file.number} * {2**_ROW_BITS} + row) AS place"
+            place = f"({file.number} * {2**ROW_BITS} + row) AS place"
             parts.append(
                 f"SELECT '{file.source}' AS source, * EXCLUDE (row){own}, {place} "
                 f"FROM {under_present_names(file.source, file.catalog)}"
             )
         else:
-            place = f"({file.number} * {2**_ROW_BITS} + rowid) AS place"
+            place = f"({file.number} * {2**ROW_BITS} + rowid) AS place"
             parts.append(f"SELECT '{file.source}' AS source, *{own}, {place} FROM {file.catalog}.{table}")
     return " UNION ALL ".join(parts)
 
@@ -181,6 +179,19 @@ def create_winners(con: duckdb.DuckDBPyConnection, entity: str) -> str:
 
 
 def _find_losers(con: duckdb.DuckDBPyConnection, entity: str) -> None:
+    create_contenders(con, entity, "repeated")
+    con.execute(
+        "CREATE OR REPLACE TEMP TABLE losers AS SELECT place FROM contenders "
+        "ANTI JOIN (SELECT arg_max(place, standing) AS place FROM contenders GROUP BY key) USING (place)"
+    )
+    con.execute("DROP TABLE contenders")
+
+
+def create_contenders(con: duckdb.DuckDBPyConnection, entity: str, hashes: str) -> None:
+    """Create the temporary table `contenders` (place, key, standing): the greatest standing of a key wins.
+
+    `hashes` names a table whose `key_hash` says which keys are compared (others may be among them).
+    """
     con.execute(
         "CREATE OR REPLACE TEMP TABLE readings AS SELECT source, page_id, "
         "dense_rank() OVER (ORDER BY source, request_key, generation) AS reading FROM landed_pages"
@@ -192,13 +203,8 @@ def _find_losers(con: duckdb.DuckDBPyConnection, entity: str) -> None:
         SELECT item.place, item.key,
                ({time} * {2**_READING_BITS} + reading.reading) * {2**_LINE_BITS} + item.line AS standing
         FROM (SELECT source, place, key, page_id, line, updated_at FROM landed_items WHERE entity = $entity) AS item
-        SEMI JOIN repeated ON repeated.key_hash = hash(item.key)
+        SEMI JOIN {hashes} AS wanted ON wanted.key_hash = hash(item.key)
         JOIN readings AS reading ON reading.source = item.source AND reading.page_id = item.page_id
         """,
         {"entity": entity},
     )
-    con.execute(
-        "CREATE OR REPLACE TEMP TABLE losers AS SELECT place FROM contenders "
-        "ANTI JOIN (SELECT arg_max(place, standing) AS place FROM contenders GROUP BY key) USING (place)"
-    )
-    con.execute("DROP TABLE contenders")

@@ -1,0 +1,227 @@
+"""A build that updates the last one must never show: every table is what a build of everything makes of the same."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from analytics.delivery import build as building
+from analytics.delivery.build import BuildSummary, build
+from analytics.landing.pull import pull
+from analytics.settings import load_settings
+from tests.pipeline.test_invariants import Past, pasts
+
+if TYPE_CHECKING:
+    from tests.pipeline.conftest import World
+
+# What a build notes of itself differs, and what it took from where does not.
+OWN = ("build_note",)
+Records = dict[str, list[dict[str, Any]]]
+
+
+def rows_of(lake: Path) -> dict[str, list[str]]:
+    """Every row of every table with its quarter, in no order."""
+    found: dict[str, list[str]] = {}
+    with duckdb.connect() as con:
+        for folder in sorted(lake.iterdir()):
+            if folder.name not in OWN and any(folder.glob("*/*.parquet")):
+                pattern = str(folder / "*" / "*.parquet")
+                result = con.execute(f"SELECT * FROM read_parquet('{pattern}', hive_partitioning = true)")
+                names = [column[0] for column in result.description]
+                found[folder.name] = sorted(repr(sorted(zip(names, row, strict=True))) for row in result.fetchall())
+    return found
+
+
+class Daily:
+    """A world whose records come in day by day, with a lake that is updated."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.day = 0
+
+    def update(self, records: Records, now: str | None = None) -> BuildSummary:
+        """Land the records of a day and build."""
+        self.day += 1
+        if now is not None:
+            self.world.set(now=now)
+        self.world.declare()
+        self.world.feeds.mkdir(exist_ok=True)
+        for entity, arrived in records.items():
+            if arrived:
+                self.world.write_feed(f"{entity}/day{self.day}.jsonl", arrived)
+        self.settings = load_settings(self.world.settings_path)
+        pull(self.settings)
+        return build(self.settings)
+
+    def check(self) -> None:
+        """Compare every table with those of a build of everything, in another place."""
+        updated = rows_of(self.settings.lake_dir)
+        elsewhere = self.world.path / "whole"
+        shutil.rmtree(elsewhere, ignore_errors=True)
+        shutil.copytree(self.settings.landing_dir, elsewhere / "landing")
+        whole = self.settings.model_copy(update={"stored": self.settings.stored.model_copy(update={"path": elsewhere})})
+        assert whole.landing_dir != self.settings.landing_dir
+        assert build(whole).whole == "no build has been completed before"
+        anew = rows_of(whole.lake_dir)
+        assert updated.keys() == anew.keys()
+        for table, rows in anew.items():
+            assert updated[table] == rows, table
+
+
+def drawn_days(past: Past, world: World, seed: int, days: int) -> Iterator[Records]:
+    """A past told over some days: records come late, twice, and in versions, an older one perhaps after a newer."""
+    rng = random.Random(seed)
+    told: list[Records] = [{entity: [] for entity in world.records} for _ in range(days)]
+    for entity, records in world.records.items():
+        for record in records:
+            day = rng.randrange(days)
+            told[day][entity].append({**record, "updated_at": "2026-02-01T00:00:00Z"})
+            if rng.random() < 0.2:
+                told[rng.randrange(days)][entity].append(told[day][entity][-1])
+            if rng.random() < 0.3:
+                told[rng.randrange(days)][entity].append(
+                    {**earlier_version(entity, record, rng), "updated_at": "2026-01-31T00:00:00Z"}
+                )
+    yield from told
+
+
+def earlier_version(entity: str, record: dict[str, Any], rng: random.Random) -> dict[str, Any]:
+    """What a record may have said before it was corrected."""
+    other = dict(record)
+    if entity == "deployments":
+        other["status"] = rng.choice(["failure", "in_progress", "success"])
+        other["environment"] = rng.choice(["production", "production", "staging"])
+        if rng.random() < 0.5:
+            other.pop("finished_at", None)
+    elif entity == "incidents":
+        for name in ("mitigated_at", "resolved_at", "deployment_id"):
+            if rng.random() < 0.5:
+                other.pop(name, None)
+    elif entity == "commits":
+        if rng.random() < 0.5:
+            other["parents"] = []
+        other["message"] = "Before it was amended"
+    elif entity == "pull_requests":
+        other["merge_commit_sha"] = None
+        other["labels"] = ["hotfix"]
+    return other
+
+
+@given(past=pasts(), seed=st.integers(0, 2**16))
+@settings(
+    max_examples=4, deadline=None, derandomize=True, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
+)
+def test_days_in_any_order_make_what_a_build_of_everything_makes(
+    new_world: Callable[[], World], past: Past, seed: int
+) -> None:
+    rng = random.Random(seed)
+    world = past.into(new_world())
+    daily = Daily(world)
+    hours = sorted(rng.sample(range(1, 120), 3))
+    for number, records in enumerate(drawn_days(past, world, seed, 3)):
+        now = (world.base + timedelta(hours=hours[number])).isoformat().replace("+00:00", "Z")
+        summary = daily.update(records, now)
+        assert (summary.whole is None) == (number > 0)
+        daily.check()
+
+
+@pytest.fixture
+def shop(world: World) -> Daily:
+    """One service with a past of a day."""
+    world.service("checkout")
+    world.service("billing", repository="acme/billing")
+    world.seed()
+    world.commit("c1", 1, "c0")
+    world.deploy("d1", "c1", 5)
+    daily = Daily(world)
+    records, world.records = world.records, {entity: [] for entity in world.records}
+    daily.update(records)
+    return daily
+
+
+def more(daily: Daily) -> Records:
+    """The records of another day."""
+    records, daily.world.records = daily.world.records, {entity: [] for entity in daily.world.records}
+    return records
+
+
+def test_a_day_without_records_updates_and_changes_nothing(shop: Daily) -> None:
+    before = rows_of(shop.settings.lake_dir)
+    assert shop.update({}).whole is None
+    assert rows_of(shop.settings.lake_dir) == before
+
+
+def test_files_of_quarters_that_nothing_touches_are_not_written_again(shop: Daily) -> None:
+    shop.world.commit("c2", 2200, "c1")
+    shop.world.deploy("d2", "c2", 2201)
+    old = [*shop.settings.lake_dir.glob("*/quarter=2026-Q1/*.parquet")]
+    written = {path: path.stat().st_ino for path in old if path.parts[-3] in ("commits", "deployments", "change_lead")}
+    assert shop.update(more(shop)).whole is None
+    assert written
+    assert {path: path.stat().st_ino for path in written} == written
+    shop.check()
+
+
+def test_an_open_failure_is_as_old_as_the_cut_off_says(shop: Daily) -> None:
+    shop.world.incident("i1", 6)
+    shop.update(more(shop), "2026-04-11T00:00:00Z")
+    assert shop.update({}, "2026-04-12T00:00:00Z").whole is None
+    shop.check()
+    opened = [row for row in rows_of(shop.settings.lake_dir)["service_deployments"] if "('recovery_open', True)" in row]
+    assert len(opened) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda daily: daily.world.set(time_zone="Europe/Berlin"), "settings not as before"),
+        (lambda daily: daily.world.service("new", repository="acme/new"), "catalog not as before"),
+        (
+            lambda daily: shutil.rmtree(daily.settings.lake_dir / "change_lead"),
+            "the table change_lead is not as it was",
+        ),
+        (lambda daily: daily.world.set(now="2026-04-09T00:00:00Z"), "the cut-off is earlier than before"),
+    ],
+)
+def test_what_an_update_cannot_know_makes_everything_anew(
+    shop: Daily, change: Callable[[Daily], None], reason: str
+) -> None:
+    shop.world.commit("c2", 10, "c1")
+    shop.world.deploy("d2", "c2", 11)
+    shop.update(more(shop))
+    change(shop)
+    assert shop.update({}).whole == reason
+    shop.check()
+
+
+def test_items_that_were_judged_anew_make_everything_anew(shop: Daily) -> None:
+    with duckdb.connect(str(shop.settings.landing_dir / "drops.duckdb")) as con:
+        con.execute("DELETE FROM items WHERE entity = 'deployments'")
+    assert shop.update({}).whole == "landed items are not as they were"
+
+
+def test_a_build_that_was_killed_lets_the_next_one_make_everything_anew(
+    shop: Daily, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.world.commit("c2", 10, "c1")
+    shop.world.deploy("d2", "c2", 11)
+    with monkeypatch.context() as killed:
+        killed.setattr(building, "_unmapped", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            shop.update(more(shop))
+    assert shop.update({}).whole == "no build has been completed before"
+    shop.check()
+
+
+def test_full_is_obeyed(shop: Daily) -> None:
+    assert build(shop.settings, full=True).whole == "asked for"
+    assert build(shop.settings).whole is None
