@@ -208,7 +208,7 @@ def _uses(node: exp.Expression) -> Iterator[tuple[exp.Expression, str, str]]:
         case exp.If() if not isinstance(node.parent, exp.Case):
             yield node, "if()", "CASE WHEN"
         case exp.Star():
-            if not isinstance(node.parent, exp.Count | exp.Select):
+            if not isinstance(node.parent, exp.Count | exp.Select | exp.Column):
                 yield node, "*", "name the columns"
         case exp.Table():
             if node.db:
@@ -263,7 +263,10 @@ def _type(kind: exp.DataType) -> str:
 
 def _names(node: exp.Func) -> set[str]:
     """Every name of a function that is parsed alike; which one was written is for `_spellings` to see."""
-    return {str(node.this).lower()} if isinstance(node, exp.Anonymous) else {name.lower() for name in node.sql_names()}
+    if isinstance(node, exp.Anonymous):
+        return {str(node.this).lower()}
+    # The parser knows Spark's name by DuckDB's own alone.
+    return {name.lower() for name in node.sql_names()} | ({"sort_array"} if isinstance(node, exp.ArraySort) else set())
 
 
 def _line(node: exp.Expression) -> int:

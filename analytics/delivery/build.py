@@ -493,12 +493,12 @@ def _unmapped(engine: Engine, parts: TableParts, catalog: Catalog) -> None:
         ("repository", "commits", "repository", "committed_at"),
         ("service", "incidents", "service", "opened_at"),
         ("service", "drills", "service", "performed_at"),
-        ("service", "slo_samples", "service", '"at"'),
-        ("repository", "gate_results", "repository", '"at"'),
+        ("service", "slo_samples", "service", "at"),
+        ("repository", "gate_results", "repository", "at"),
     ):
         for name, rows, first_at, last_at in engine.rows(
-            f"SELECT {column} AS name, count(*) AS found, min({at}) AS first_at, max({at}) AS last_at FROM {table} "
-            f"GROUP BY {column} ORDER BY name"
+            f"SELECT told.{column} AS name, count(*) AS found, min(told.{at}) AS first_at, max(told.{at}) AS last_at "
+            f"FROM {table} AS told GROUP BY told.{column} ORDER BY name"
         ):
             known = catalog.of_repository(name) if kind == "repository" and name else catalog.by_name.get(name or "")
             if not known:

@@ -18,10 +18,12 @@ WITH late AS (
     HAVING count(*) > 1
 )
 SELECT DISTINCT service, CAST(us / 1e6 AS DOUBLE) AS seconds, CAST(NULL AS String) AS note, 1.5e0 AS factor,
+       nth(sort_array(collect_list(us)), 1) AS least_us,
        row_number() OVER (PARTITION BY service ORDER BY us DESC) AS place
 FROM late
 UNION ALL
-SELECT '' AS service, -1e0 AS seconds, 'attempt ' || CAST(n AS String) AS note, 0e0 AS factor, 1 AS place
+SELECT '' AS service, -1e0 AS seconds, 'attempt ' || CAST(n AS String) AS note, 0e0 AS factor, 0 AS least_us,
+       1 AS place
 FROM (SELECT count(DISTINCT run_id) AS n FROM run_attempts) AS counted
 """
 
