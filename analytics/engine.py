@@ -26,7 +26,7 @@ def connect(
 ) -> Iterator[duckdb.DuckDBPyConnection]:
     """Open a database (in memory when none is named), limited, in UTC, closed in any case.
 
-    One in memory reads a lake in an object store under `lake://`. Raises LakeError where that store cannot be opened.
+    One in memory reads a lake in an object store under `s3://lake/`. Raises LakeError where it cannot be opened.
     """
     settings.temp_dir.mkdir(parents=True, exist_ok=True)
     engine = settings.engine

@@ -1,4 +1,4 @@
-"""An object store's lake as DuckDB reads it: files below `lake://`, in ranges of bytes, by any number of threads.
+"""An object store's lake as DuckDB reads it: files below `s3://lake/`, in ranges of bytes, by any number of threads.
 
 DuckDB reads Parquet through an fsspec filesystem, but moves to a place and reads there in two steps that its threads
 may interleave on one file; here each thread has a place of its own. No request is made but for bytes: which files
@@ -15,7 +15,10 @@ from fsspec import AbstractFileSystem
 
 from analytics.object_store import ObjectStore
 
-SCHEME = "lake"
+# Whatever the store is: DuckDB keeps in memory what it read, from addresses that it knows to be far away.
+SCHEME = "s3"
+PREFIX = f"{SCHEME}://lake/"
+# The same for ever, so that what it keeps stays valid.
 _NEVER = datetime(2000, 1, 1, tzinfo=UTC)
 
 
@@ -53,7 +56,7 @@ class LakeFiles(AbstractFileSystem):  # type: ignore[misc]
         return self._store.size(name_of(path))
 
     def modified(self, path: str) -> datetime:
-        """The same for ever, so that what DuckDB keeps of a file stays valid."""
+        """Long ago: a file never changes."""
         return _NEVER
 
 
@@ -92,5 +95,5 @@ class _LakeFile:
 
 
 def name_of(path: str) -> str:
-    """What the store calls a file of `lake://`."""
-    return path.removeprefix(f"{SCHEME}://").lstrip("/")
+    """What the store calls a file that DuckDB reads."""
+    return path.removeprefix(PREFIX)

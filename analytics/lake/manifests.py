@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
@@ -25,8 +25,8 @@ import msgspec
 from analytics import progress
 from analytics.errors import LakeError
 from analytics.lake.port import LakeFile
-from analytics.lake_files import SCHEME
-from analytics.object_store import ObjectStore
+from analytics.lake_files import PREFIX, name_of
+from analytics.object_store import ObjectStore, Stored
 
 FORMAT = 1
 KEPT_FOR = timedelta(days=1)
@@ -93,7 +93,7 @@ class ObjectLake:
         for file, size, manifest in self._table(name).files():
             # Known to whoever reads it: no request for its size.
             self._store.sizes[f"{name}/{file}"] = size
-            found.append(LakeFile(f"{SCHEME}://{name}/{file}", _quarter_of(file), frozenset(manifest.columns)))
+            found.append(LakeFile(f"{PREFIX}{name}/{file}", _quarter_of(file), frozenset(manifest.columns)))
         return found
 
     def read_list(self, name: str, files: Sequence[LakeFile]) -> str:
@@ -102,7 +102,7 @@ class ObjectLake:
 
     def address(self, file: LakeFile) -> str:
         """Its URL."""
-        return self._store.url_of(file.path.removeprefix(f"{SCHEME}://"))
+        return self._store.url_of(name_of(file.path))
 
     def quarters(self, name: str) -> list[str]:
         """Quarters of the files that are named."""
@@ -145,14 +145,15 @@ class ObjectLake:
                     {**_fresh(now, kept), **gone},
                 )
                 self._store.write(f"{name}/_{before.whole.id}/{quarter}.json", msgspec.json.encode(manifest))
-        after = self._table(name)
+        there = self._store.list(name)
+        after = self._table(name, there)
         if partitions is not None and after.whole.id != before.whole.id:
             raise LakeError(
                 "was written anew by somebody else at this moment, without what was just written of it",
                 where=self.place(name),
                 fix="Run the stage again; see to it that one machine at a time builds into a lake.",
             )
-        self._collect(name, after, now)
+        self._collect(name, after, there, now)
 
     def read_note(self) -> bytes | None:
         """What `lake.json` says."""
@@ -170,15 +171,15 @@ class ObjectLake:
         """Whether no object lies below the URL."""
         return not self._store.list("")
 
-    def _table(self, name: str) -> _Table:
+    def _table(self, name: str, there: Collection[str] | None = None) -> _Table:
+        """The manifests of a table; `there` are its objects, if they were listed already."""
         place = f"{name}/_table.json"
         found = self._store.read(place, MOST_BYTES)
         whole = Manifest(FORMAT, FIRST_ID, [], []) if found is None else self._decoded(place, found)
-        folder = f"{name}/_{whole.id}"
         named = {
             path: match[2]
-            for path in self._store.list(folder)
-            if (match := _MANIFEST.fullmatch(path.removeprefix(f"{name}/")))
+            for path in (self._store.list(f"{name}/_{whole.id}") if there is None else there)
+            if (match := _MANIFEST.fullmatch(path.removeprefix(f"{name}/"))) and match[1] == whole.id
         }
         quarters: dict[str, Manifest] = {}
         for path, content in self._store.read_all(list(named), MOST_BYTES).items():
@@ -208,7 +209,7 @@ class ObjectLake:
             raise LakeError("has an id that is none", where=where, fix=_FIX)
         return manifest
 
-    def _collect(self, name: str, table: _Table, now: datetime) -> None:
+    def _collect(self, name: str, table: _Table, there: Mapping[str, Stored], now: datetime) -> None:
         """Remove what no manifest has named for a day; a failure harms no reader, and the next write tries again."""
         try:
             kept = {file for file, _, _ in table.files()}
@@ -216,7 +217,7 @@ class ObjectLake:
             ids = {table.whole.id, *_fresh(now, table.whole.earlier)}
             old = [
                 path
-                for path, stored in self._store.list(name).items()
+                for path, stored in there.items()
                 if stored.changed_at is not None
                 and now - stored.changed_at > KEPT_FOR
                 and _is_ours(path.removeprefix(f"{name}/"), kept, ids)

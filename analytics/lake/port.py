@@ -10,7 +10,7 @@ from typing import Protocol
 
 @dataclass(frozen=True)
 class LakeFile:
-    """A Parquet file of a table, as DuckDB names it (a path, or `lake://…`), its quarter and its columns."""
+    """A Parquet file of a table, as DuckDB names it, its quarter and its columns."""
 
     path: str
     quarter: str

@@ -28,6 +28,7 @@ from analytics.lake import manifests
 from analytics.lake.frames import lake_files
 from analytics.lake.tables import (
     clear_table,
+    create_views,
     lake_place,
     lake_relation,
     place_table,
@@ -41,7 +42,7 @@ from analytics.lake.version import LAKE_VERSION, lake_version, note_lake_version
 from analytics.object_store import ObjectStore, open_store
 from analytics.settings import Settings, load_settings
 
-from .conftest import KEY, SECRET
+from tests.fakes.s3 import KEY, SECRET
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 TABLE = "service_incidents"
@@ -176,6 +177,28 @@ def test_many_threads_read_one_file(s3_settings: MakeSettings) -> None:
     with connect(settings) as con:
         query = f"SELECT count(DISTINCT incident_key), sum(restore_us) FROM {lake_relation(settings, TABLE)}"
         assert con.execute(query).fetchall() == [(100_000, 4_999_950_000)]
+
+
+def test_what_was_read_is_not_asked_for_again(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(settings, "2026-01-05")
+    asked: list[str] = []
+    read_range = ObjectStore.read_range
+
+    def counted(self: ObjectStore, name: str, start: int, end: int) -> bytes:
+        asked.append(name)
+        return read_range(self, name, start, end)
+
+    monkeypatch.setattr(ObjectStore, "read_range", counted)
+    with connect(settings) as con:
+        create_views(con, settings, TABLE, "services")
+        asked_by = []
+        for _ in range(3):
+            assert con.execute(f"SELECT incident_key FROM {TABLE}").fetchall() == [("i0",)]
+            asked_by.append(len(asked))
+    assert asked_by == [asked_by[0]] * 3
+    assert asked
 
 
 def test_the_version_is_noted_beside_the_tables(s3_settings: MakeSettings) -> None:
