@@ -26,6 +26,9 @@ _DAMAGED_WORDS = re.compile(
     r"|don't know what type|Snappy decompression",
     re.I,
 )
+# What an object store refused while DuckDB read it (`analytics.lake_files`), and how such a file is named.
+_REFUSED = re.compile(r"^LakeError: (?P<what>.*)\n  (?P<fix>.*)$", re.M)
+_STORED = re.compile(r"s3://lake/")
 _PATH = re.compile(r"""["'](/[^"'\n]+)["']""")
 # Errors of DuckDB and Polars are known by name, so that a quick command need not load either.
 _ENGINES = ("duckdb", "_duckdb", "polars")
@@ -37,6 +40,10 @@ ZONE_FIX = "Write another name of the same zone in the settings, such as the lar
 DAMAGED_FIX = (
     "Remove it where it lies below `lake`: `quarterdeck build`, `verify` and `measure` make it again. "
     "Move a damaged landing file away and run `quarterdeck pull`."
+)
+DAMAGED_STORED_FIX = (
+    "Remove the table's `_table.json` and its folders `_…` from the object store: `quarterdeck build`, `verify` and "
+    "`measure` write it again."
 )
 
 
@@ -56,6 +63,9 @@ def in_words(error: BaseException) -> QuarterdeckError | None:
     if not any(kind.__module__.partition(".")[0] in _ENGINES for kind in type(error).__mro__):
         return None
     first = text.partition("\n")[0][:500]
+    refused = _REFUSED.search(text)
+    if refused:
+        return QuarterdeckError(refused["what"], fix=refused["fix"])
     if "Unknown TimeZone" in text:
         return QuarterdeckError(f"DuckDB does not know the time zone: {first}", where="time_zone", fix=ZONE_FIX)
     # The spill that may grow no more is reported as memory that cannot be had.
@@ -66,7 +76,8 @@ def in_words(error: BaseException) -> QuarterdeckError | None:
     if _FORBIDDEN_WORDS.search(text):
         return QuarterdeckError(f"cannot be written: {first}", where=_path(text), fix=FORBIDDEN_FIX)
     if _DAMAGED_WORDS.search(text):
-        return QuarterdeckError(f"a file is damaged: {first}", where=_path(text), fix=DAMAGED_FIX)
+        fix = DAMAGED_STORED_FIX if _STORED.search(text) else DAMAGED_FIX
+        return QuarterdeckError(f"a file is damaged: {first}", where=_path(text), fix=fix)
     return None
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from analytics.errors import LakeError, SourceError
+from analytics.faults import DAMAGED_STORED_FIX
 from analytics.secrets import Secret, scrub
 
 _EXTRAS = {"s3": 'pip install ".[s3]"', "s3a": 'pip install ".[s3]"'}
@@ -185,7 +186,7 @@ class ObjectStore:
         if _is_no_bucket(error):
             return "the bucket does not exist", "Make the bucket, or correct `storage.lake`."
         if isinstance(error, FileNotFoundError):
-            return "it is gone", "Run the stage again; if it stays so, `quarterdeck build` makes the lake anew."
+            return "it is gone", f"Run the stage again. If it stays so: {DAMAGED_STORED_FIX}"
         if isinstance(error, PermissionError):
             return f"no permission ({words})", "Let these credentials list, read, write and delete below it."
         if "Credentials" in kind:

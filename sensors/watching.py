@@ -19,6 +19,7 @@ import duckdb
 
 from analytics.engine import connect
 from analytics.errors import LakeError
+from analytics.faults import in_words
 from analytics.lake.tables import lake_place, lake_relation
 from analytics.landing.freshness import freshness
 from analytics.settings import FilesSource, Settings
@@ -86,8 +87,9 @@ def critical_findings(settings: Settings, remembered: str | None) -> tuple[Alert
                 "ORDER BY first_seen, id"
             ).fetchall()
     except duckdb.Error as error:
+        fault = in_words(error)
         raise LakeError(
-            f"cannot be read: {str(error).splitlines()[0]}",
+            fault.what if fault else f"cannot be read: {str(error).splitlines()[0]}",
             where=lake_place(settings, "findings"),
             fix="Run `quarterdeck verify` if no stage is running.",
         ) from error

@@ -82,11 +82,10 @@ def spark_frame(session: SparkSession, settings: Settings, name: str, schema: St
         return session.createDataFrame([], schema)
     if settings.lake_url is None or any(option.startswith(S3A_OPTIONS) for option in settings.engine.options):
         return session.read.schema(schema).parquet(*(spark_address(lake.address(file)) for file in files))
-    from analytics.lake.spark_source import LakeSource, options_of
+    from analytics.lake.spark_source import options_of, registered
 
-    session.dataSource.register(LakeSource)
     options = options_of(settings.lake_url, settings.stored.options, files)
-    return session.read.format(LakeSource.name()).schema(schema).options(**options).load()
+    return session.read.format(registered(session)).schema(schema).options(**options).load()
 
 
 def spark_address(address: str) -> str:

@@ -7,11 +7,14 @@ worker looks them up where it runs. Source: Spark's Python data source API.
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pyspark.sql import SparkSession
 from pyspark.sql.datasource import DataSource, DataSourceReader, InputPartition
 from pyspark.sql.pandas.types import to_arrow_schema
 from pyspark.sql.types import StructType
@@ -33,13 +36,23 @@ def options_of(url: str, options: Mapping[str, Any], files: Sequence[LakeFile]) 
     }
 
 
+_NAMES: WeakKeyDictionary[SparkSession, str] = WeakKeyDictionary()
+
+
+def registered(session: SparkSession) -> str:
+    """What a session calls the source, which is made known to it once.
+
+    A name of its own: Spark refuses one that it knows from another session of the same JVM, and does not find it there.
+    """
+    if session not in _NAMES:
+        named = f"quarterdeck_lake_{uuid.uuid4().hex}"
+        session.dataSource.register(type("NamedLakeSource", (LakeSource,), {"name": classmethod(lambda cls: named)}))
+        _NAMES[session] = named
+    return _NAMES[session]
+
+
 class LakeSource(DataSource):
     """Files of an object store's lake, a task each."""
-
-    @classmethod
-    def name(cls) -> str:
-        """What `session.read.format` calls it."""
-        return "quarterdeck_lake"
 
     def reader(self, schema: StructType) -> LakeReader:
         """What the workers get."""

@@ -1,5 +1,5 @@
 """What tests of the lake share: an object store."""
 
-from tests.fakes.s3 import s3, s3_endpoint, s3_settings
+from tests.fakes import s3 as fake
 
-__all__ = ["s3", "s3_endpoint", "s3_settings"]
+s3, s3_endpoint, s3_settings = fake.s3, fake.s3_endpoint, fake.s3_settings

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import os
@@ -9,8 +10,10 @@ import pickle
 import signal
 import subprocess
 import sys
+import tempfile
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,13 +22,18 @@ import duckdb
 import polars as pl
 import pytest
 import s3fs
+from hypothesis import given
+from hypothesis import settings as examples
+from hypothesis import strategies as st
 from moto.backends import get_backend
 
 from analytics.doctor import Finding, examine
 from analytics.engine import connect
 from analytics.errors import LakeError
+from analytics.faults import in_words
 from analytics.lake import manifests
 from analytics.lake.frames import lake_files
+from analytics.lake.manifests import ObjectLake
 from analytics.lake.tables import (
     clear_table,
     create_views,
@@ -39,9 +47,9 @@ from analytics.lake.tables import (
 )
 from analytics.lake.turns import lake_turn
 from analytics.lake.version import LAKE_VERSION, lake_version, note_lake_version
+from analytics.lake_files import name_of
 from analytics.object_store import ObjectStore, open_store
 from analytics.settings import Settings, load_settings
-
 from tests.fakes.s3 import KEY, SECRET
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -138,8 +146,13 @@ def test_whoever_asked_before_a_write_reads_the_old_rows_for_another_day(
     assert keys(settings, in_between) == ["i1", "n0"]
     monkeypatch.setattr(manifests, "KEPT_FOR", timedelta(seconds=-1))  # a day later
     write(settings, "2026-04-05", key="x")
-    with pytest.raises(duckdb.Error, match="it is gone"):
+    with pytest.raises(duckdb.Error, match="it is gone") as caught:
         keys(settings, in_between)
+    fault = in_words(caught.value)
+    assert fault is not None
+    assert fault.what.startswith("s3://")
+    assert fault.what.endswith(".parquet: cannot be read: it is gone")
+    assert str(fault.fix).startswith("Run the stage again.")
     assert keys(settings) == ["x0"]
     assert len(objects(settings, s3)) == 2  # the manifest and its file
 
@@ -179,9 +192,7 @@ def test_many_threads_read_one_file(s3_settings: MakeSettings) -> None:
         assert con.execute(query).fetchall() == [(100_000, 4_999_950_000)]
 
 
-def test_what_was_read_is_not_asked_for_again(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_was_read_is_not_asked_for_again(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     write(settings, "2026-01-05")
     asked: list[str] = []
     read_range = ObjectStore.read_range
@@ -355,6 +366,58 @@ def test_what_cannot_be_removed_is_told_and_harms_nobody(
     assert "cannot be removed: no permission (Access Denied)" in caplog.text
 
 
+class Killed(BaseException):
+    """The end of a process."""
+
+
+QUARTERS = ("2026-Q1", "2026-Q2", "undated")
+KEYS = st.frozensets(st.text("ab", min_size=1, max_size=2), max_size=3)
+WHOLE = st.tuples(st.none(), st.dictionaries(st.sampled_from(QUARTERS), KEYS, max_size=3))
+ALONE = st.sampled_from(QUARTERS).flatmap(
+    lambda quarter: st.tuples(st.just(quarter), st.fixed_dictionaries({quarter: KEYS}))
+)
+
+
+@examples(max_examples=25)
+@given(st.lists(st.tuples(WHOLE | ALONE, st.sampled_from(["", "killed", "a day later"])), max_size=8))
+def test_after_any_writes_a_table_is_what_the_last_ones_made_it(
+    writes: list[tuple[tuple[str | None, dict[str, frozenset[str]]], str]],
+) -> None:
+    store = ObjectStore(f"memory://any-{uuid.uuid4().hex}", {})
+    lake = ObjectLake(store)
+    expected: dict[str, frozenset[str]] = {}
+    for (alone, rows), event in writes:
+        with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+            for quarter, keys_of_quarter in rows.items():
+                if keys_of_quarter:
+                    built = Path(folder) / f"quarter={quarter}"
+                    built.mkdir()
+                    pl.DataFrame({"incident_key": sorted(keys_of_quarter)}).write_parquet(built / "data.parquet")
+            if event == "a day later":
+                patch.setattr(manifests, "KEPT_FOR", timedelta(seconds=-1))
+            if event == "killed":
+                patch.setattr(store, "write", raiser(Killed()))
+                with suppress(Killed):
+                    lake.replace(TABLE, Path(folder), None if alone is None else [alone])
+                continue
+            lake.replace(TABLE, Path(folder), None if alone is None else [alone])
+        expected = rows if alone is None else {**expected, **rows}
+    found: dict[str, frozenset[str]] = {}
+    for file in lake.files(TABLE):
+        name = name_of(file.path)
+        content = store.read_range(name, 0, store.size(name))
+        assert file.quarter not in found
+        found[file.quarter] = frozenset(pl.read_parquet(io.BytesIO(content))["incident_key"])
+    assert found == {quarter: some for quarter, some in expected.items() if some}
+
+
+def raiser(error: BaseException) -> Callable[..., None]:
+    def fail(*_: Any, **__: Any) -> None:
+        raise error
+
+    return fail
+
+
 # Hostile contents
 
 FILE = f"quarter=2026-Q1/{'a' * 32}-0000.parquet"
@@ -419,8 +482,17 @@ def test_a_file_that_is_damaged_is_an_error(settings: Settings) -> None:
     [url] = lake_files(settings, TABLE)
     name = url.removeprefix(f"{settings.lake_url}/")
     store_of(settings).write(name, b"PAR1" + b"\0" * 5000)
-    with pytest.raises(duckdb.Error):
+    with pytest.raises(duckdb.Error) as caught:
         keys(settings)
+    fault = in_words(caught.value)
+    assert fault is not None
+    assert fault.what.startswith("a file is damaged")
+    # What is said to do helps.
+    assert "`_table.json`" in str(fault.fix)
+    store_of(settings).remove([f"{TABLE}/_table.json"])
+    assert keys(settings) == []
+    write(settings, "2026-01-05", key="w")
+    assert keys(settings) == ["w0"]
 
 
 # The store
