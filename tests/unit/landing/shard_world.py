@@ -14,7 +14,7 @@ from analytics.landing.coverage import collection, completeness, quarantined
 from analytics.landing.pull import PullResult, pull
 from analytics.landing.winners import create_winners, open_landing
 from analytics.secrets import Secret
-from analytics.settings import GitHubSource, Settings
+from analytics.settings import GitHubSource, GitSource, Settings, Source
 from analytics.sources.port import Capabilities, Collected, Cursor, Page, RawRecord, Refusal
 from tests.unit.sources.feed_world import deployment
 
@@ -68,8 +68,9 @@ class HostProvider:
 class Sharded:
     """A workspace whose one source is the host, cut as each pull wants it."""
 
-    def __init__(self, root: Path, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, root: Path, host: Host, monkeypatch: pytest.MonkeyPatch, *, by_name: bool = False) -> None:
         self.host = host
+        self.by_name = by_name
         root.mkdir(parents=True, exist_ok=True)
         catalog = root / "catalog.yaml"
         catalog.write_text("services: []\n", encoding="utf-8")
@@ -85,9 +86,13 @@ class Sharded:
 
     @property
     def settings(self) -> Settings:
-        source = GitHubSource(
+        source: Source = GitHubSource(
             type="github", name="hub", organization="acme", token=Secret("${NO_TOKEN}"), shards=self.shards
         )
+        if self.by_name:
+            source = GitSource(
+                type="git", name="hub", repositories=dict.fromkeys(self.host.records, "."), shards=self.shards
+            )
         return Settings.model_validate({**self._given, "sources": [source]})
 
     def pull(self, shards: int | None = None, shard: int | None = None) -> PullResult:

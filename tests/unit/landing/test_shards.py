@@ -177,6 +177,28 @@ def test_however_often_a_source_is_cut_anew_readers_are_told_the_same(steps: lis
             assert cut.told() == whole.told()
 
 
+def test_repositories_that_are_known_by_name_are_cut_by_their_whole_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = Host(*(f"acme/{name}" for name in ("shop", "cart", "pay")))
+    for one in host.records:
+        host.deploy(one, 1)
+    world = Sharded(tmp_path, host, monkeypatch, by_name=True)
+    world.pull(1)
+    before = world.told()
+    for shards in (3, 2):
+        assert world.pull(shards).items == 0
+        assert world.told() == before
+        with open_landing(world.settings) as con:
+            files = con.execute(
+                "SELECT DISTINCT file, origin FROM landed_items JOIN landed_files ON number = place >> 40"
+            ).fetchall()
+        assert {one: file for file, one in files} == {
+            one: f"hub.{shard_number(one, shards)}-of-{shards}.duckdb" for one in host.records
+        }
+        assert len({file for file, _ in files}) == shards
+
+
 def test_old_files_are_gone_once_a_source_is_cut_anew(world: Sharded) -> None:
     for shards, files in (
         (1, ["hub.duckdb"]),
