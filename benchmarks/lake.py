@@ -94,7 +94,7 @@ def derive_ownership(settings: Settings) -> int:
         rules = Rules(settings.incidents, settings.rework, now, load_overrides(settings.incidents.overrides))
         engine.create_values("proven_repositories", {"digest": "VARCHAR", "repository": "VARCHAR"}, [])
         match_attempts(engine, catalog)
-        stage._delivery_facts(con, engine, TableParts(folder), settings, catalog, rules, None, summary)
+        stage._delivery_facts(con, engine, TableParts(folder), settings, catalog, rules, None, None, summary)
     return sum(summary.tables.values())
 
 

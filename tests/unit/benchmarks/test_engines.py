@@ -180,7 +180,7 @@ def test_the_command_prints_every_step_engine_and_question_and_removes_its_files
     lines = capsys.readouterr().out.splitlines()
     for name in (
         *engines.STEPS,
-        *("bare scan", "Polars", REFERENCE),
+        *("measure", "bare scan", "Polars", REFERENCE),
         *(question.name for question in questions()),
     ):
         assert any(line.startswith(name) for line in lines), name
