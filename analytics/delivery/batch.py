@@ -101,10 +101,10 @@ def derive_batch(batch: Batch, terms: Terms, built_of: BuiltOf | None = None) ->
                 batch.incidents.get(service.name, []),
                 rules,
             )
+            yield from fact_rows(facts, rules.now, local_day)
         except Exception as error:
             error.add_note(f"while the facts of service '{service.name}' were derived")
             raise
-        yield from fact_rows(facts, rules.now, local_day)
 
 
 def histories_of(rows: Iterable[Sequence[Any]], bots: Collection[str]) -> dict[str, History]:

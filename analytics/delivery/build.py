@@ -26,6 +26,7 @@ from analytics.delivery.batch import FACT_TABLES, Batch, Terms, derive_batch
 from analytics.delivery.incidents import merge_incidents
 from analytics.delivery.inputs import input_rows
 from analytics.delivery.loading import (
+    COMMITS_PER_TASK,
     batches,
     prepare_commits,
     read_attempts,
@@ -316,7 +317,7 @@ def _delivery_facts(
         from analytics.delivery.on_spark import derive_facts
 
         prepare_commits(engine, {s.repository.casefold() for s in catalog.services if s.paths})
-        in_batches = batches(engine, catalog.services, repositories)
+        in_batches = batches(engine, catalog.services, repositories, COMMITS_PER_TASK)
         summary.tables |= derive_facts(engine, in_batches, repositories, incidents, terms, built_of)
         return
     create_attempt_inputs(con)

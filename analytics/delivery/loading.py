@@ -15,6 +15,8 @@ from analytics.engines.port import Engine
 
 # Bounds the commits that stand in memory at one time.
 COMMITS_PER_BATCH = 100_000
+# On Spark a batch is a task, and a cluster has many cores to keep at work.
+COMMITS_PER_TASK = 20_000
 
 
 def prepare_commits(engine: Engine, path_filtered: Collection[str]) -> None:
@@ -36,7 +38,10 @@ def service_repositories(engine: Engine, services: Iterable[Service]) -> dict[st
 
 
 def batches(
-    engine: Engine, services: Iterable[Service], repositories: Mapping[str, set[str]]
+    engine: Engine,
+    services: Iterable[Service],
+    repositories: Mapping[str, set[str]],
+    most_commits: int = COMMITS_PER_BATCH,
 ) -> Iterator[list[Service]]:
     """Services in batches whose histories fit in memory together, neighbours in a repository kept together."""
     sizes = dict(engine.rows("SELECT folded, count(*) AS commits FROM commit_facts GROUP BY folded"))
@@ -44,7 +49,7 @@ def batches(
     loaded: set[str] = set()
     for service in sorted(services, key=lambda s: (s.repository.casefold(), s.name)):
         more = loaded | repositories[service.name]
-        if batch and sum(sizes.get(name, 0) for name in more) > COMMITS_PER_BATCH:
+        if batch and sum(sizes.get(name, 0) for name in more) > most_commits:
             yield batch
             batch, more = [], set(repositories[service.name])
         batch.append(service)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,33 @@ from typing import Any
 import duckdb
 import pytest
 
+from analytics.lake.schemas import TABLES, VERIFIED_TABLES
+from analytics.lake.tables import lake_relation
 from analytics.settings import Settings, load_settings
 
 Row = dict[str, Any]
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+CONNECT_PORT = _free_port()
+JVM = {
+    # What a JVM of minutes would compile to the last is lost.
+    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1",
+    # It also serves Spark Connect.
+    "spark.plugins": "org.apache.spark.sql.connect.SparkConnectPlugin",
+    "spark.connect.grpc.binding.address": "127.0.0.1",
+    "spark.connect.grpc.binding.port": CONNECT_PORT,
+}
+
+
+@pytest.fixture(scope="session")
+def connect_address(spark_session: Any) -> str:
+    """Where the JVM of these tests serves Spark Connect."""
+    return f"sc://127.0.0.1:{CONNECT_PORT}"
 
 
 @pytest.fixture(scope="session")
@@ -23,8 +48,8 @@ def spark_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     from analytics.engines.spark import start_session
 
     storage = tmp_path_factory.mktemp("spark")
-    settings = Settings(organization="Acme").model_copy(update={"storage": storage})
-    session = start_session(on_spark(settings))
+    settings = on_spark(Settings(organization="Acme"), storage)
+    session = start_session(settings.model_copy(update={"engine": settings.engine.model_copy(update={"options": JVM})}))
     yield session
     session.stop()
 
@@ -59,6 +84,76 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     verify(settings)
     measure(settings)
     return settings
+
+
+@pytest.fixture(scope="session")
+def sample_on_spark(spark_session: Any, sample: Settings, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """The sample organisation, built and measured on Spark; verdicts are those of its first verification."""
+    again = on_spark(sample, copied(sample, tmp_path_factory.mktemp("sample_on_spark")))
+    _build_and_measure_anew(again)
+    return again
+
+
+@pytest.fixture(scope="session")
+def million(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """An organisation of a million run attempts, measured on DuckDB."""
+    from analytics.delivery.build import build
+    from analytics.landing.pull import pull
+    from analytics.metrics.measure import measure
+    from benchmarks.feeds import Size, write_feeds, write_settings
+
+    folder = tmp_path_factory.mktemp("million") / "organization"
+    size = Size(1_000_000, services=20)
+    settings = load_settings(write_settings(folder, size))
+    write_feeds(folder, size, seed=3)
+    pull(settings)
+    build(settings)
+    measure(settings)
+    return settings
+
+
+@pytest.fixture(scope="session")
+def million_on_spark(spark_session: Any, million: Settings, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """The same, built and measured on Spark."""
+    again = on_spark(million, copied(million, tmp_path_factory.mktemp("million_on_spark")))
+    _build_and_measure_anew(again)
+    return again
+
+
+def _build_and_measure_anew(settings: Settings) -> None:
+    """Run both stages in a copied storage that holds nothing of what they write."""
+    from analytics.delivery.build import build
+    from analytics.metrics.measure import measure
+
+    for name in TABLES:
+        if name not in VERIFIED_TABLES:
+            shutil.rmtree(settings.lake_dir / name, ignore_errors=True)
+    build(settings)
+    measure(settings)
+
+
+def lake_differences(table: str, expected: Settings, found: Settings) -> list[Any]:
+    """Rows that only one of two lakes has, or what the paired ones say differently; floats as in `differences`."""
+    columns = ", ".join(f'"{column}"' for column in TABLES[table].columns)
+    with duckdb.connect() as con:
+        one, other = (f"SELECT {columns} FROM {lake_relation(settings, table)}" for settings in (expected, found))
+        # Most are wholly the same, which the sums of their rows' hashes tell in a fraction of the time.
+        sums = [f"SELECT count(*), sum(hash(rows)) FROM ({query}) AS rows" for query in (one, other)]
+        if len({tuple(con.execute(query).fetchall()) for query in sums}) == 1:
+            return []
+        only_one = _as_rows(con, f"({one}) EXCEPT ALL ({other})")
+        only_other = _as_rows(con, f"({other}) EXCEPT ALL ({one})")
+    if len(only_one) != len(only_other):
+        return [*only_one[:3], "on DuckDB alone; on Spark alone", *only_other[:3]]
+    return [told for left, right in zip(only_one, only_other, strict=True) if (told := differences(left, right))]
+
+
+def _as_rows(con: duckdb.DuckDBPyConnection, query: str) -> list[Row]:
+    """Rows in the order of all that is no float."""
+    found = con.execute(query)
+    names = [column[0] for column in found.description]
+    rows = [dict(zip(names, values, strict=True)) for values in found.fetchall()]
+    return sorted(rows, key=lambda row: [str(value) for value in row.values() if not isinstance(value, float)])
 
 
 def metric_rows(settings: Settings) -> dict[tuple[Any, ...], Row]:

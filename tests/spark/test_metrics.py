@@ -3,13 +3,9 @@
 No query is named here: whatever the registry lists is measured and compared.
 """
 
-from pathlib import Path
-from typing import Any
-
-from analytics.metrics.measure import measure
 from analytics.metrics.registry import METRICS
 from analytics.settings import Settings
-from tests.spark.conftest import copied, differences, metric_rows, on_spark
+from tests.spark.conftest import differences, metric_rows
 
 
 def hold_against_duckdb(settings: Settings, measured_on_spark: Settings) -> None:
@@ -20,12 +16,12 @@ def hold_against_duckdb(settings: Settings, measured_on_spark: Settings) -> None
     assert not told, f"{len(told)} of {len(expected)} values differ, such as {next(iter(told.items()))}"
 
 
-def test_every_metric_of_the_sample_is_the_same_on_spark(spark_session: Any, sample: Settings, tmp_path: Path) -> None:
-    again = on_spark(sample, copied(sample, tmp_path))
-    for file in (again.lake_dir / "metric_values").rglob("*.parquet"):
-        file.unlink()
-    measure(again)
-    hold_against_duckdb(sample, again)
+def test_every_metric_of_the_sample_is_the_same_on_spark(sample: Settings, sample_on_spark: Settings) -> None:
+    hold_against_duckdb(sample, sample_on_spark)
     # Sameness says something of a query only where it has values.
-    with_values = {key[0] for key, row in metric_rows(again).items() if row["value"] is not None}
+    with_values = {key[0] for key, row in metric_rows(sample_on_spark).items() if row["value"] is not None}
     assert {metric.name for metric in METRICS} <= with_values
+
+
+def test_every_metric_of_a_million_attempts_is_the_same_on_spark(million: Settings, million_on_spark: Settings) -> None:
+    hold_against_duckdb(million, million_on_spark)
