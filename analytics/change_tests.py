@@ -61,8 +61,11 @@ class Groups:
         sample, numbers = np.asarray(values, dtype=np.float64), np.asarray(groups, dtype=np.int64)
         if sample.shape != numbers.shape:
             raise ValueError("values and groups must have the same length")
-        ordered = sample[np.lexsort((sample, numbers))]
-        return cls(ordered, np.concatenate([[0], np.cumsum(np.bincount(numbers, minlength=count))]))
+        order = np.argsort(sample)
+        # Small numbers are sorted by their digits, which is a tenth of the work.
+        kind = np.uint16 if count <= 1 << 16 else np.int64
+        order = order[np.argsort(numbers[order].astype(kind), kind="stable")]
+        return cls(sample[order], np.concatenate([[0], np.cumsum(np.bincount(numbers, minlength=count))]))
 
     @property
     def sizes(self) -> IntArray:
@@ -239,9 +242,9 @@ def _boschloo(k1: int, n1: int, k2: int, n2: int) -> float:
     The chance of a table at least as extreme is a polynomial in the share that both periods have; its greatest value
     is sought around every peak of a grid that is finer where a share has less spread. scipy's optimiser takes 30 ms.
     """
-    fewer, more = _fisher_tables(n1, n2)
-    tables = [one <= one[k1, k2] * (1 + 1e-13) for one in (fewer, more)]
-    return min(1.0, 2 * min(_greatest_chance(table) for table in tables))
+    # The more k2 differs, the more extreme a table: beside each k1 stand the greatest k2, or the smallest, so many.
+    fewer, more = ((one <= one[k1, k2] * (1 + 1e-13)).sum(axis=1) for one in _fisher_tables(n1, n2))
+    return min(1.0, 2 * min(_greatest_chance(n1, n2, n2 + 1 - fewer, upper=True), _greatest_chance(n1, n2, more)))
 
 
 @lru_cache(maxsize=1 << 10)
@@ -254,18 +257,25 @@ def _fisher_tables(n1: int, n2: int) -> tuple[FloatArray, FloatArray]:
     return fewer, np.asarray(stats.hypergeom.cdf(x2, n1 + n2, x1 + x2, n2), dtype=np.float64)
 
 
-def _greatest_chance(table: npt.NDArray[np.bool_]) -> float:
-    n1, n2 = table.shape[0] - 1, table.shape[1] - 1
+def _greatest_chance(n1: int, n2: int, bounds: IntArray, *, upper: bool = False) -> float:
+    """The greatest chance, over all shares, that k2 is below the bound of k1, or not below it (`upper`)."""
 
-    extreme = table.astype(np.float64)
-    found = ((_binomial_grid(n1) @ extreme) * _binomial_grid(n2)).sum(axis=1)
+    def chances(first: FloatArray, second: FloatArray) -> FloatArray:
+        sums = np.zeros((second.shape[0], n2 + 2))
+        if upper:
+            sums[:, :-1] = np.cumsum(second[:, ::-1], axis=1)[:, ::-1]
+        else:
+            sums[:, 1:] = np.cumsum(second, axis=1)
+        return np.asarray((first * sums[:, bounds]).sum(axis=1), dtype=np.float64)
+
+    found = chances(_binomial_grid(n1), _binomial_grid(n2))
     higher = np.concatenate([[-np.inf], found, [-np.inf]])
     peaks = _ANGLES[(found >= higher[:-2]) & (found >= higher[2:]) & (found >= 0.9 * found.max())]
     step = float(_ANGLES[1] - _ANGLES[0])
     while step > 1e-6:
         around = np.clip(peaks[:, None] + np.linspace(-step, step, 17), 0, np.pi / 2)
         shares = np.asarray(np.sin(around.ravel()) ** 2, dtype=np.float64)
-        found = ((_binomial(n1, shares) @ extreme) * _binomial(n2, shares)).sum(axis=1).reshape(around.shape)
+        found = chances(_binomial(n1, shares), _binomial(n2, shares)).reshape(around.shape)
         peaks = around[np.arange(peaks.size), found.argmax(axis=1)]
         step /= 8
     return float(found.max())

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from analytics.change_tests import (
+    Changes,
     Groups,
     proportions_changed,
     quantiles_changed,
@@ -240,26 +241,38 @@ def read(
     for all or one by one; where it is None a change reads "changed".
     Source: reports.md section 2; Benjamini and Hochberg 1995 (doi:10.1111/j.2517-6161.1995.tb02031.x).
     """
-    from scipy import stats
+    changes = Changes(
+        np.array([np.nan if c is None or c.p_value is None else c.p_value for c in comparisons], dtype=np.float64),
+        np.array([0 if c is None else c.direction for c in comparisons], dtype=np.int64),
+    )
+    return list(read_changes(changes, better, false_discovery_rate))
 
-    count = len(comparisons)
-    wanted = [better] * count if better is None or isinstance(better, str) else list(better)
+
+def read_changes(
+    changes: Changes,
+    better: Direction | Sequence[Direction | None] | None,
+    false_discovery_rate: float = FALSE_DISCOVERY_RATE,
+) -> npt.NDArray[np.object_]:
+    """`read` for whole columns; a p-value of NaN reads "too few data"."""
+    count = changes.p_values.size
+    wanted = [better] * count if better is None or isinstance(better, str) else better
     if len(wanted) != count:
         raise ValueError(f"{count} comparisons need {count} directions, not {len(wanted)}")
-    readings: list[Reading] = ["too few data"] * count
-    tested = [
-        (place, comparison.p_value, comparison.direction)
-        for place, comparison in enumerate(comparisons)
-        if comparison is not None and comparison.p_value is not None and not math.isnan(comparison.p_value)
-    ]
-    if not tested:
-        return readings
-    corrected: FloatArray = stats.false_discovery_control(np.array([p for _, p, _ in tested]))
-    for (place, _, direction), p_value in zip(tested, corrected.tolist(), strict=True):
+    readings: npt.NDArray[np.object_] = np.full(count, "too few data", dtype=object)
+    places = np.flatnonzero(~np.isnan(changes.p_values))
+    readings[places] = "no clear change"
+    p_values, directions = changes.p_values[places], changes.directions[places]
+    # Benjamini and Hochberg: a p-value times how many there are over its rank, never above that of a greater p-value.
+    order = np.argsort(p_values)
+    scaled = p_values[order] * (places.size / np.arange(1, places.size + 1))
+    corrected = np.empty(places.size)
+    corrected[order] = np.minimum.accumulate(scaled[::-1])[::-1]
+    for place, direction in zip(
+        *(column[(corrected <= false_discovery_rate) & (directions != 0)].tolist() for column in (places, directions)),
+        strict=True,
+    ):
         good = wanted[place]
-        if p_value > false_discovery_rate or direction == 0:
-            readings[place] = "no clear change"
-        elif good is None:
+        if good is None:
             readings[place] = "changed"
         else:
             readings[place] = "better" if (direction > 0) == (good == "higher") else "worse"

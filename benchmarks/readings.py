@@ -25,6 +25,7 @@ from analytics.comparisons import (
 from analytics.metrics.readings import STANDS_OUT, Family, read_families
 
 SERVICES = 200
+MEASURES = 8
 SHIFTED = 10
 SHIFT = 1.3
 DAYS = 90
@@ -63,17 +64,17 @@ def simulate(seed: int, unchanged: int, shifted: int) -> Rates:
     random = np.random.default_rng(seed)
     rates = Rates()
     for _ in range(unchanged):
-        words = read_families(_families(random, shift=1.0))
-        alarms = [key for key, word in words.items() if word in STANDS_OUT]
+        words = read_families(_families(random, shift=1.0), MEASURES * SERVICES)
+        alarms = [word for word in words if word in STANDS_OUT]
         rates.unchanged_rounds += 1
         rates.rounds_that_cried_wolf += bool(alarms)
         rates.words_that_cried_wolf += len(alarms)
     for _ in range(shifted):
-        words = read_families(_families(random, shift=SHIFT))
-        lead = {int(key[1]): word for (metric, key), word in words.items() if metric == "lead"}
+        families = _families(random, shift=SHIFT)
+        lead = read_families(families, MEASURES * SERVICES)[families[0].rows].tolist()
         rates.shifted_rounds += 1
         rates.found += sum(lead[service] == "worse" for service in range(SHIFTED))
-        rates.flagged += sum(word in STANDS_OUT for word in lead.values())
+        rates.flagged += sum(word in STANDS_OUT for word in lead)
     return rates
 
 
@@ -104,10 +105,17 @@ def _families(random: np.random.Generator, shift: float) -> list[Family]:
     family["success"] = _proportions(random, runs, passing)
     family["flakes"] = _proportions(random, runs, flaky)
     better: dict[str, Direction] = {"frequency": "higher", "success": "higher"}
-    keys = [("service", f"{service:03d}", "2026-Q1", None) for service in range(SERVICES)]
     return [
-        Family(name, "service", "2026-Q1", keys, comparisons, better.get(name, "lower"))
-        for name, comparisons in family.items()
+        Family(
+            name,
+            "service",
+            "2026-Q1",
+            np.arange(number * SERVICES, (number + 1) * SERVICES),
+            np.array([np.nan if one is None or one.p_value is None else one.p_value for one in comparisons]),
+            np.array([0 if one is None else one.direction for one in comparisons]),
+            better.get(name, "lower"),
+        )
+        for number, (name, comparisons) in enumerate(family.items())
     ]
 
 
@@ -127,7 +135,7 @@ def main() -> None:
     rates = simulate(chosen.seed, chosen.unchanged, chosen.shifted)
     rounds = f"{rates.rounds_that_cried_wolf} of {rates.unchanged_rounds} rounds"
     print(
-        f"nothing changed: {rounds} of {SERVICES} services and 8 measures say that anything did "
+        f"nothing changed: {rounds} of {SERVICES} services and {MEASURES} measures say that anything did "
         f"({rates.false_alarms:.1%}; {rates.words_that_cried_wolf} readings)"
     )
     print(

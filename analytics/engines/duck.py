@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import duckdb
+import numpy as np
+import numpy.typing as npt
 
 from analytics.lake.tables import create_views, write_table
 from analytics.settings import Settings
@@ -27,6 +29,10 @@ class DuckEngine:
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         """Every row of a query."""
         return self.con.execute(query).fetchall()
+
+    def arrays(self, query: str) -> list[npt.NDArray[Any]]:
+        """Every column of a query of numbers as arrays."""
+        return [np.asarray(column) for column in self.con.execute(query).fetchnumpy().values()]
 
     def columns(self, query: str) -> list[str]:
         """The names of a query's columns."""

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Protocol
 
+import numpy.typing as npt
+
 Kind = Literal["duckdb", "spark"]
 
 
@@ -25,6 +27,9 @@ class Engine(Protocol):
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         """Every row of a query: whole numbers, floats, text, dates, naive UTC times, lists of these."""
+
+    def arrays(self, query: str) -> list[npt.NDArray[Any]]:
+        """Every column of a query of numbers, none of them NULL, as arrays: for more rows than Python should touch."""
 
     def columns(self, query: str) -> list[str]:
         """The names of a query's columns."""

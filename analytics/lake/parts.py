@@ -10,7 +10,7 @@ import polars as pl
 from analytics.lake.schemas import TABLES
 
 _ROWS_PER_PART = 200_000
-_POLARS: dict[str, pl.DataType | type[pl.DataType]] = {
+POLARS: dict[str, pl.DataType | type[pl.DataType]] = {
     "VARCHAR": pl.String,
     "BIGINT": pl.Int64,
     "DOUBLE": pl.Float64,
@@ -36,6 +36,15 @@ class TableParts:
         if len(rows) >= _ROWS_PER_PART:
             self._flush(table)
 
+    def add_frame(self, table: str, frame: pl.DataFrame) -> None:
+        """Add many rows at once; the frame has every column of the table."""
+        number = self._parts.get(table, 0)
+        schema = {name: POLARS[kind] for name, kind in TABLES[table].columns.items()}
+        frame.select(pl.col(name).cast(kind) for name, kind in schema.items()).write_parquet(
+            self._folder / f"{table}-{number:05d}.parquet"
+        )
+        self._parts[table] = number + 1
+
     def relation(self, table: str) -> str:
         """SQL that reads every row added to a table so far."""
         if self._rows.get(table) or not self._parts.get(table):
@@ -45,7 +54,7 @@ class TableParts:
 
     def _flush(self, table: str) -> None:
         number = self._parts.get(table, 0)
-        schema = {name: _POLARS[kind] for name, kind in TABLES[table].columns.items()}
+        schema = {name: POLARS[kind] for name, kind in TABLES[table].columns.items()}
         frame = pl.DataFrame(self._rows.pop(table, []), schema=schema, orient="row")
         frame.write_parquet(self._folder / f"{table}-{number:05d}.parquet")
         self._parts[table] = number + 1

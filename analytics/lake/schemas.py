@@ -432,8 +432,8 @@ FACT_TABLES = {
             "metric_values",
             _columns(
                 "metric, scope, name, quarter, series, value DOUBLE, unit, n BIGINT, numerator DOUBLE, "
-                "denominator DOUBLE, low DOUBLE, high DOUBLE, open BIGINT, reason, reading, definition, "
-                "covered_from DATE, covered_to DATE, excluded, missing, blended BOOLEAN"
+                "denominator DOUBLE, low DOUBLE, high DOUBLE, open BIGINT, reason, reading, p_value DOUBLE, "
+                "direction BIGINT, definition, covered_from DATE, covered_to DATE, excluded, missing, blended BOOLEAN"
             ),
             None,
             "Every metric by scope, name, quarter and series; a NULL value has its reason, a missing source its name.",

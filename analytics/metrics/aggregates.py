@@ -1,4 +1,4 @@
-"""Rows that count, reduced to one value per scope, name, quarter and series: pooled, never averages of averages.
+"""Rows that count, reduced to one value per scope, quarter and series: pooled, never averages of averages.
 
 Source: metrics.md sections 2, 3 and 8; intervals by reports.md section 2.
 """
@@ -6,159 +6,170 @@ Source: metrics.md sections 2, 3 and 8; intervals by reports.md section 2.
 from __future__ import annotations
 
 import math
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from analytics.engines.port import Engine
-from analytics.metrics.metric import MICROSECONDS, TRILLION, Metric, observations_sql
-from analytics.periods import Quarter
+from analytics.change_tests import Groups
+from analytics.engines import Engine
+from analytics.metrics.coverage import SCOPES
+from analytics.metrics.grid import FloatArray, Grid, IntArray, create_observations, members_join, place_sql
+from analytics.metrics.metric import MICROSECONDS, TRILLION, Metric
 from analytics.statistics import (
     clustered_mean_interval,
+    interpolated,
     kaplan_meier_median,
-    poisson_rate_interval,
+    poisson_limits_array,
     quantile_ranks_array,
     wilson_array,
 )
 
-Key = tuple[str, str, str, str | None]
-"""scope, name, quarter, series"""
-SCOPES = ("service", "team", "organization")
-
 
 @dataclass
 class Measured:
-    """A value with its parts and interval, in the metric's unit; None where there is none."""
+    """Values with their parts and intervals, in the metric's unit, by place; NaN where there is none."""
 
-    value: float | None = None
-    n: int = 0
-    numerator: float | None = None
-    denominator: float | None = None
-    low: float | None = None
-    high: float | None = None
-    open: int = 0
+    value: FloatArray
+    n: IntArray
+    numerator: FloatArray
+    denominator: FloatArray
+    low: FloatArray
+    high: FloatArray
+    open: IntArray
+
+    @classmethod
+    def nothing(cls, size: int) -> Measured:
+        """Nothing measured at any place."""
+        value, numerator, denominator, low, high = np.full((5, size), np.nan)
+        n, still_open = np.zeros((2, size), dtype=np.int64)
+        return cls(value, n, numerator, denominator, low, high, still_open)
 
 
-def create_observations(engine: Engine, metric: Metric) -> None:
-    """Make the views `observations`, a metric's rows with `series`, and `dated`, the same with their quarter."""
-    series = "" if metric.series != (None,) else "CAST(NULL AS String) AS series, "
-    engine.create_view("observations", f"SELECT {series}seen.* FROM ({observations_sql(metric.query)}) AS seen")
-    engine.create_shared("dated", "SELECT o.*, c.quarter FROM observations AS o JOIN calendar AS c ON c.day = o.day")
+@dataclass
+class Tally:
+    """Rows by place and the reason why they are left out: the counted ones by place, the others one by one."""
 
-
-def _of_members(metric: Metric) -> str:
-    """The join of rows `o` with the scopes that their subject belongs to."""
-    return f"JOIN members AS m ON m.subject_kind = '{metric.subject}' AND m.subject = o.subject"
+    counted: IntArray
+    places: IntArray
+    reasons: list[str]
+    rows: IntArray
 
 
 class Aggregation:
-    """Reduces the view `observations` over the tables `calendar` and `members` of an engine's session."""
+    """Reduces the observations of one query on an engine's session, over its tables `measured_days` and `members`."""
 
-    def __init__(self, engine: Engine, quarters: Sequence[Quarter]) -> None:
+    def __init__(self, engine: Engine, grid: Grid, metric: Metric) -> None:
         self.engine = engine
-        self.quarters = quarters
+        self.grid = grid
+        self.metric = metric
+        self.size = grid.size(metric)
+        self._sums: tuple[IntArray, IntArray] | None = None
+        create_observations(engine, metric)
 
-    def values(self, metrics: Sequence[Metric]) -> dict[str, dict[Key, Measured]]:
-        """Values of the metrics that share one query and one kind, by metric."""
-        first = metrics[0]
-        if first.kind == "quantile":
+    def tally(self) -> Tally:
+        """Rows by place and reason; what can be summed is summed in the same pass over the observations."""
+        summed = self.metric.kind in ("ratio", "rate")
+        parts = ("numerator", "denominator") if summed else ()
+        inner, outer = (
+            "".join(f", CAST(sum({rows}{part}) AS BIGINT) AS {part}" for part in parts) for rows in ("", "o.")
+        )
+        counted, sums = np.zeros(self.size, dtype=np.int64), np.zeros((2, self.size), dtype=np.int64)
+        places, reasons, seen = [], [], []
+        # By subject first: three scopes then join thousands of rows instead of millions.
+        for place, reason, count, *found in self.engine.rows(
+            f"SELECT {place_sql(self.grid, self.metric)} AS place, o.excluded, CAST(sum(o.seen) AS BIGINT) AS seen"
+            f"{outer} FROM (SELECT subject, quarter_number, series_number, excluded, count(*) AS seen{inner} "
+            f"FROM dated GROUP BY subject, quarter_number, series_number, excluded) AS o {members_join(self.metric)} "
+            f"GROUP BY m.scope_number, o.quarter_number, o.series_number, o.excluded"
+        ):
+            if reason is None:
+                counted[place] = count
+                sums[: len(found), place] = found
+            else:
+                places.append(place)
+                reasons.append(reason)
+                seen.append(count)
+        self._sums = (sums[0], sums[1]) if summed else None
+        return Tally(counted, np.array(places, dtype=np.int64), reasons, np.array(seen, dtype=np.int64))
+
+    def values(self, metrics: Sequence[Metric], tally: Tally) -> dict[str, Measured]:
+        """Values of the metrics that share this query and one kind, by metric."""
+        kind = self.metric.kind
+        if kind == "quantile":
             return self._quantiles(metrics)
-        if first.kind == "recovery_median":
-            return {first.name: self._recovery(first)}
-        if first.kind == "utilization":
-            return {first.name: self._utilization(first)}
-        if first.kind == "mean":
-            return {first.name: self._means(first)}
-        if first.kind in ("per_day", "count"):
-            return {first.name: self._counts(first)}
-        return {first.name: self._sums(first)}
+        if kind == "recovery_median":
+            return {self.metric.name: self._recovery()}
+        if kind == "utilization":
+            return {self.metric.name: self._utilization()}
+        if kind == "mean":
+            return {self.metric.name: self._means()}
+        found = Measured.nothing(self.size)
+        if kind in ("per_day", "count"):
+            found.n = tally.counted.copy()
+        elif self._sums is not None:
+            self._shares(found, *self._sums)
+        return {self.metric.name: found}
 
-    def rows(self, metric: Metric) -> dict[Key, Counter[str | None]]:
-        """Rows by scope, name, quarter, series and the reason why they are left out, None for those that count."""
-        counts: dict[Key, Counter[str | None]] = defaultdict(Counter)
-        for scope, name, quarter, series, reason, count in self.engine.rows(
-            "SELECT m.scope, m.name, o.quarter, o.series, o.excluded, CAST(sum(o.seen) AS BIGINT) AS seen FROM "
-            "(SELECT subject, quarter, series, excluded, count(*) AS seen FROM dated "
-            f"GROUP BY subject, quarter, series, excluded) AS o {_of_members(metric)} "
-            "GROUP BY m.scope, m.name, o.quarter, o.series, o.excluded"
-        ):
-            counts[scope, name, quarter, series][reason] += count
-        return counts
-
-    def _counts(self, metric: Metric) -> dict[Key, Measured]:
-        found = self.engine.rows(
-            "SELECT m.scope, m.name, o.quarter, o.series, CAST(sum(o.seen) AS BIGINT) AS seen FROM "
-            "(SELECT subject, quarter, series, count(*) AS seen "
-            f"FROM dated WHERE excluded IS NULL GROUP BY subject, quarter, series) AS o {_of_members(metric)} "
-            "GROUP BY m.scope, m.name, o.quarter, o.series"
+    def weekly(self) -> FloatArray:
+        """Counted rows per place and whole ISO week of its quarter, weeks without any as zero."""
+        weeks = np.zeros((self.size, int(self.grid.weeks.max(initial=0))))
+        place, week, count = self.engine.arrays(
+            f"SELECT {place_sql(self.grid, self.metric)} AS place, o.week_number, CAST(sum(o.seen) AS BIGINT) AS seen "
+            "FROM (SELECT subject, quarter_number, series_number, week_number, count(*) AS seen FROM dated "
+            "WHERE excluded IS NULL AND week_number >= 0 "
+            f"GROUP BY subject, quarter_number, series_number, week_number) AS o {members_join(self.metric)} "
+            "GROUP BY m.scope_number, o.quarter_number, o.series_number, o.week_number"
         )
-        return {(scope, name, quarter, series): Measured(n=count) for scope, name, quarter, series, count in found}
+        weeks[place, week] = count
+        return weeks
 
-    def _sums(self, metric: Metric) -> dict[Key, Measured]:
-        found = self.engine.rows(
-            "SELECT m.scope, m.name, o.quarter, o.series, CAST(sum(o.numerator) AS BIGINT) AS numerator, "
-            "CAST(sum(o.denominator) AS BIGINT) AS denominator FROM "
-            "(SELECT subject, quarter, series, CAST(sum(numerator) AS BIGINT) AS numerator, "
-            "CAST(sum(denominator) AS BIGINT) AS denominator "
-            f"FROM dated WHERE excluded IS NULL GROUP BY subject, quarter, series) AS o {_of_members(metric)} "
-            "GROUP BY m.scope, m.name, o.quarter, o.series"
-        )
-        found = [row for row in found if row[5]]
-        measured = {
-            (scope, name, quarter, series): Measured(
-                value=hits / trials, n=trials, numerator=float(hits), denominator=float(trials)
-            )
-            for scope, name, quarter, series, hits, trials in found
-        }
-        if metric.census or not found:
-            return measured
-        if metric.kind == "rate":
+    def _shares(self, found: Measured, hits: IntArray, trials: IntArray) -> None:
+        known = np.flatnonzero(trials)
+        k, n = hits[known], trials[known]
+        found.value[known], found.n[known] = k / n, n
+        found.numerator[known], found.denominator[known] = k, n
+        if self.metric.census or not known.size:
+            return
+        if self.metric.kind == "rate":
             # Interventions are counts and may outnumber the deployments.
-            for value in measured.values():
-                value.low, value.high = poisson_rate_interval(int(value.numerator or 0), value.n)
-            return measured
-        low, high = wilson_array([row[4] for row in found], [row[5] for row in found])
-        for value, lower, upper in zip(measured.values(), low.tolist(), high.tolist(), strict=True):
-            value.low, value.high = lower, upper
-        return measured
+            low, high = poisson_limits_array(k, np.ones(k.size), np.zeros(k.size))
+            found.low[known], found.high[known] = low / n, high / n
+        else:
+            found.low[known], found.high[known] = wilson_array(k, n)
 
-    def _means(self, metric: Metric) -> dict[Key, Measured]:
+    def _means(self) -> Measured:
         """Means of trillionths; the interval allows for several rows of one cluster being alike."""
-        found: dict[Key, Measured] = {}
-        gathered: dict[Key, list[tuple[int, str | None]]] = defaultdict(list)
-        for scope, name, quarter, series, amount, cluster in self.engine.rows(
-            "SELECT m.scope, m.name, o.quarter, o.series, o.amount_trillionths, o.cluster "
-            f"FROM dated AS o {_of_members(metric)} WHERE o.excluded IS NULL"
+        found = Measured.nothing(self.size)
+        gathered: dict[int, list[tuple[int, str | None]]] = defaultdict(list)
+        for place, amount, cluster in self.engine.rows(
+            f"SELECT {place_sql(self.grid, self.metric)} AS place, o.amount_trillionths, o.cluster "
+            f"FROM dated AS o {members_join(self.metric)} WHERE o.excluded IS NULL"
         ):
-            gathered[scope, name, quarter, series].append((amount, cluster))
-        for key, rows in gathered.items():
+            gathered[place].append((amount, cluster))
+        for place, rows in gathered.items():
             rows.sort(key=lambda row: (row[0], row[1] or ""))
             amounts, clusters = [row[0] for row in rows], [row[1] for row in rows]
             shares = np.array(amounts, dtype=np.float64) / TRILLION
-            interval = clustered_mean_interval(shares, clusters)
-            found[key] = Measured(
-                value=sum(amounts) / (len(amounts) * TRILLION),
-                n=len(amounts),
-                low=None if interval is None else interval.low,
-                high=None if interval is None else interval.high,
-            )
+            found.value[place], found.n[place] = sum(amounts) / (len(amounts) * TRILLION), len(amounts)
+            if (interval := clustered_mean_interval(shares, clusters)) is not None:
+                found.low[place], found.high[place] = interval
         return found
 
-    def _quantiles(self, metrics: Sequence[Metric]) -> dict[str, dict[Key, Measured]]:
+    def _quantiles(self, metrics: Sequence[Metric]) -> dict[str, Measured]:
         """Every quantile of one query, by metric: each scope is sorted once."""
-        first = metrics[0]
-        unit = MICROSECONDS[first.unit]
-        results: dict[str, dict[Key, Measured]] = {metric.name: {} for metric in metrics}
+        unit = MICROSECONDS[self.metric.unit]
+        results = {metric.name: Measured.nothing(self.size) for metric in metrics}
         for scope in SCOPES:
             # One scope at a time: sorted lists of ten million durations for three scopes at once would not fit.
             self.engine.create_table(
                 "sorted_amounts",
-                "SELECT m.name, o.quarter, o.series, count(*) AS n, sort_array(collect_list(o.amount_us)) AS amounts "
-                f"FROM dated AS o {_of_members(first)} AND m.scope = '{scope}' "
-                "WHERE o.excluded IS NULL GROUP BY m.name, o.quarter, o.series",
+                f"SELECT {place_sql(self.grid, self.metric)} AS place, count(*) AS n, "
+                "sort_array(collect_list(o.amount_us)) AS amounts "
+                f"FROM dated AS o {members_join(self.metric)} AND m.scope = '{scope}' "
+                "WHERE o.excluded IS NULL GROUP BY m.scope_number, o.quarter_number, o.series_number",
             )
             sizes = sorted(row[0] for row in self.engine.rows("SELECT DISTINCT n FROM sorted_amounts"))
             if not sizes:
@@ -174,70 +185,83 @@ class Aggregation:
                     f"above_{number}": [math.ceil(a) + 1 for a in at],
                 }
             self.engine.create_values("ranks", dict.fromkeys(ranks, "BIGINT"), list(zip(*ranks.values(), strict=True)))
-            picked = ", ".join(f"nth(s.amounts, r.{name}) AS {name}" for name in ranks if name != "n")
-            for name, quarter, series, n, *found in self.engine.rows(
-                f"SELECT s.name, s.quarter, s.series, s.n, {picked} "
-                "FROM sorted_amounts AS s JOIN ranks AS r ON r.n = s.n"
-            ):
-                for number, metric in enumerate(metrics):
-                    lower, upper, below, above = found[4 * number : 4 * number + 4]
-                    share = math.modf(metric.quantile * (n - 1))[0]
-                    results[metric.name][scope, name, quarter, series] = Measured(
-                        value=(below + (above - below) * share) / unit,
-                        n=n,
-                        low=None if lower is None else lower / unit,
-                        high=None if upper is None else upper / unit,
-                    )
+            picked = ", ".join(f"coalesce(nth(s.amounts, r.{name}), 0) AS {name}" for name in ranks if name != "n")
+            ranked = ", ".join(f"r.low_{number} AS rank_{number}" for number in range(len(metrics)))
+            place, n, *found = self.engine.arrays(
+                f"SELECT s.place, s.n, {picked}, {ranked} FROM sorted_amounts AS s JOIN ranks AS r ON r.n = s.n"
+            )
+            for number, metric in enumerate(metrics):
+                lower, upper, below, above = found[4 * number : 4 * number + 4]
+                known = found[4 * len(metrics) + number] > 0
+                at_place, measured = metric.quantile * (n - 1), results[metric.name]
+                measured.n[place] = n
+                measured.value[place] = (below + (above - below) * (at_place - np.floor(at_place))) / unit
+                measured.low[place] = np.where(known, lower / unit, np.nan)
+                measured.high[place] = np.where(known, upper / unit, np.nan)
         if "incident_time_to_restore" in results:
-            for key, count in self._open_incidents().items():
-                results["incident_time_to_restore"].setdefault(key, Measured()).open = count
+            results["incident_time_to_restore"].open = self._open_incidents()
         return results
 
-    def _open_incidents(self) -> dict[Key, int]:
+    def _open_incidents(self) -> IntArray:
         """Incidents that were opened in or before a quarter and had not ended at the cut-off."""
-        opened: dict[tuple[str, str], list[tuple[str, int]]] = defaultdict(list)
-        for scope, name, quarter, count in self.engine.rows(
-            "SELECT m.scope, m.name, c.quarter, count(*) AS seen FROM service_incidents AS i "
+        opened = np.zeros(self.grid.shape, dtype=np.int64)
+        names = [str(quarter) for quarter in self.grid.quarters]
+        for scope, quarter, count in self.engine.rows(
+            "SELECT m.scope_number, c.quarter, count(*) AS seen FROM service_incidents AS i "
             "JOIN members AS m ON m.subject_kind = 'service' AND m.subject = i.service "
             "JOIN calendar AS c ON c.day = i.opened_day WHERE i.restored_at IS NULL "
-            "GROUP BY m.scope, m.name, c.quarter"
+            "GROUP BY m.scope_number, c.quarter"
         ):
-            opened[scope, name].append((quarter, count))
-        return {
-            (scope, name, str(quarter), None): total
-            for (scope, name), counts in opened.items()
-            for quarter in self.quarters
-            if (total := sum(count for at, count in counts if at <= str(quarter)))
-        }
+            for number, name in enumerate(names):
+                opened[scope, number] += count if quarter <= name else 0
+        return opened.reshape(-1)
 
-    def _recovery(self, metric: Metric) -> dict[Key, Measured]:
-        unit = MICROSECONDS[metric.unit]
-        ended: dict[Key, list[float]] = defaultdict(list)
-        running: dict[Key, list[float]] = defaultdict(list)
-        for scope, name, quarter, amount, is_open in self.engine.rows(
-            "SELECT m.scope, m.name, o.quarter, o.amount_us, o.open "
-            f"FROM dated AS o {_of_members(metric)} WHERE o.excluded IS NULL"
-        ):
-            (running if is_open else ended)[scope, name, quarter, None].append(amount / unit)
-        found = {}
-        for key in {*ended, *running}:
-            median = kaplan_meier_median(np.array(sorted(ended[key])), np.array(sorted(running[key])))
-            found[key] = Measured(value=median.value, n=median.n, low=median.low, high=median.high, open=median.open)
+    def _recovery(self) -> Measured:
+        unit = MICROSECONDS[self.metric.unit]
+        found = Measured.nothing(self.size)
+        place, amount, running = self.engine.arrays(
+            f"SELECT {place_sql(self.grid, self.metric)} AS place, o.amount_us, "
+            "CASE WHEN o.open THEN 1 ELSE 0 END AS running "
+            f"FROM dated AS o {members_join(self.metric)} WHERE o.excluded IS NULL"
+        )
+        hours = amount / unit
+        ended, running_still = (
+            Groups.of(hours[running == state], place[running == state], self.size) for state in (0, 1)
+        )
+        found.n, found.open = ended.sizes, running_still.sizes
+        self._medians(found, ended, np.flatnonzero((ended.sizes > 0) & (running_still.sizes == 0)))
+        for at in np.flatnonzero(running_still.sizes).tolist():
+            median = kaplan_meier_median(ended[at], running_still[at])
+            for column, number in ((found.value, median.value), (found.low, median.low), (found.high, median.high)):
+                column[at] = np.nan if number is None else number
         return found
 
-    def _utilization(self, metric: Metric) -> dict[Key, Measured]:
-        return {
-            (scope, name, quarter, None): Measured(
-                value=busy / window, n=runners, numerator=float(busy / hour), denominator=float(window / hour)
-            )
-            for hour in (MICROSECONDS["hours"],)
-            for scope, name, quarter, busy, window, runners in self.engine.rows(
-                "SELECT scope, name, quarter, CAST(sum(busy) AS BIGINT) AS busy, "
-                "CAST(sum(window_us) AS BIGINT) AS window_us, count(*) AS runners FROM "
-                "(SELECT m.scope, m.name, o.quarter, o.runner, least(sum(o.numerator), max(o.denominator)) AS busy, "
-                f"max(o.denominator) AS window_us FROM dated AS o {_of_members(metric)} "
-                "WHERE o.excluded IS NULL GROUP BY m.scope, m.name, o.quarter, o.runner) AS runner_quarters "
-                "GROUP BY scope, name, quarter"
-            )
-            if window
-        }
+    def _medians(self, found: Measured, groups: Groups, places: IntArray) -> None:
+        """Where nothing is open: the interpolated median and its exact interval, of many samples at once."""
+        starts, sizes = groups.starts[places], groups.sizes[places]
+        middle = (sizes - 1) / 2
+        low = np.floor(middle).astype(np.int64)
+        values = groups.values
+        found.value[places] = interpolated(
+            values[starts + low], values[starts + np.ceil(middle).astype(np.int64)], middle - low
+        )
+        lower, upper = quantile_ranks_array(sizes, 0.5)
+        known = lower > 0
+        found.low[places[known]] = values[starts[known] + lower[known] - 1]
+        found.high[places[known]] = values[starts[known] + upper[known] - 1]
+
+    def _utilization(self) -> Measured:
+        hour = MICROSECONDS["hours"]
+        found = Measured.nothing(self.size)
+        for place, busy, window, runners in self.engine.rows(
+            "SELECT place, CAST(sum(busy) AS BIGINT) AS busy, "
+            "CAST(sum(window_us) AS BIGINT) AS window_us, count(*) AS runners FROM "
+            f"(SELECT {place_sql(self.grid, self.metric)} AS place, o.runner, "
+            "least(sum(o.numerator), max(o.denominator)) AS busy, max(o.denominator) AS window_us "
+            f"FROM dated AS o {members_join(self.metric)} WHERE o.excluded IS NULL "
+            "GROUP BY m.scope_number, o.quarter_number, o.series_number, o.runner) AS runner_quarters GROUP BY place"
+        ):
+            if window:
+                found.value[place], found.n[place] = busy / window, runners
+                found.numerator[place], found.denominator[place] = busy / hour, window / hour
+        return found

@@ -22,7 +22,14 @@ _TOLD_BY = {
     "sboms": "sbom_documents",
 }
 # The columns of the table `members`.
-MEMBERS = {"scope": "VARCHAR", "name": "VARCHAR", "subject_kind": "VARCHAR", "subject": "VARCHAR"}
+MEMBERS = {
+    "scope": "VARCHAR",
+    "name": "VARCHAR",
+    "subject_kind": "VARCHAR",
+    "subject": "VARCHAR",
+    "scope_number": "BIGINT",
+}
+SCOPES = ("service", "team", "organization")
 # Nothing counts where nothing was collected or live, whatever rows are there: n and its parts are those of nothing.
 OF_NOTHING = frozenset({"not_collected", "not_yet_live"})
 
@@ -95,27 +102,38 @@ def _otherwise_known(con: duckdb.DuckDBPyConnection) -> frozenset[str]:
     )
 
 
-def create_members(con: duckdb.DuckDBPyConnection) -> None:
+def create_members(con: duckdb.DuckDBPyConnection, scopes: Iterable[tuple[str, str]]) -> None:
     """Create the temporary table `members`: scope_members, and the organisation's share in what belongs to nobody.
 
     Rows of no known service, repository or team have the empty subject; the organisation shows them, most as left out.
+    `scope_number` is the place of a scope among the given ones; the members of any other are left out.
     """
+    names = list(scopes)
     con.execute(
-        "CREATE OR REPLACE TEMP TABLE members AS SELECT * FROM scope_members UNION ALL "
+        "CREATE OR REPLACE TEMP TABLE members AS SELECT given.*, scope_number FROM ("
+        "SELECT scope, name, subject_kind, subject FROM scope_members UNION ALL "
         "SELECT 'organization', value, kind, '' FROM snapshot "
-        "CROSS JOIN (SELECT unnest(['service', 'repository', 'team']) AS kind) WHERE key = 'organization'"
+        "CROSS JOIN (SELECT unnest(['service', 'repository', 'team']) AS kind) WHERE key = 'organization') AS given "
+        "JOIN (SELECT unnest(?) AS scope, unnest(?) AS name, unnest(range(?)) AS scope_number) AS known "
+        "ON known.scope = given.scope AND known.name = given.name",
+        [[scope for scope, _ in names], [name for _, name in names], len(names)],
     )
 
 
 def covered(snapshot: Snapshot, calendar: Calendar, members: Iterable[str], quarter: Quarter) -> Covered:
     """Days from the first live member's start to the quarter's end or the cut-off."""
     start, end = calendar.days(quarter)
-    live: set[str] = set()
+    live: list[str] = []
     first, last = end, start
+    # Most services are live since the same day, or always.
+    known: dict[date | None, tuple[date, date]] = {}
     for name in members:
-        service_start, service_end = calendar.covered_days(quarter, snapshot.now, snapshot.services[name].since)
+        since = snapshot.services[name].since
+        if since not in known:
+            known[since] = calendar.covered_days(quarter, snapshot.now, since)
+        service_start, service_end = known[since]
         if service_start < service_end:
-            live.add(name)
+            live.append(name)
             first, last = min(first, service_start), max(last, service_end)
     return Covered(first, last, frozenset(live)) if live else Covered(start, start, frozenset())
 

@@ -104,7 +104,7 @@ def _rows(
     settings: Settings, metric: Metric, quarter: Quarter, scope: str, name: str, series: str | None
 ) -> tuple[list[str], list[dict[str, Any]]]:
     with open_published(settings) as con:
-        create_members(con)
+        create_members(con, [(scope, name)])
         con.execute(f"CREATE TEMP VIEW observations AS {metric.observations_sql()}")
         given = [row[0] for row in con.execute("DESCRIBE observations").fetchall()]
         hidden = {"subject", "day", "excluded", "series", "cluster"}

@@ -6,48 +6,54 @@ those rows, never averages of averages. Source: metrics.md sections 2, 3 and 8.
 
 from __future__ import annotations
 
-import json
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import duckdb
+import polars as pl
 
 from analytics import progress
-from analytics.delivery.queries import insert_rows
 from analytics.engine import connect
 from analytics.engines import Engine, open_engine
 from analytics.engines.duck import DuckEngine
 from analytics.engines.prelude import CALENDAR, create_functions
 from analytics.lake.parts import TableParts
 from analytics.lake.publish import publish
-from analytics.lake.schemas import FACT_TABLES
 from analytics.lake.tables import create_views, lake_relation, scratch, write_table
 from analytics.lake.turns import taking_turns
-from analytics.metrics.aggregates import Aggregation, Key, Measured, create_observations
-from analytics.metrics.coverage import (
-    MEMBERS,
-    OF_NOTHING,
-    Covered,
-    Snapshot,
-    covered,
-    create_members,
-    has_begun,
-    read_snapshot,
-)
-from analytics.metrics.readings import NOT_TESTED, TOO_FEW, Family, Samples, families, read_families, weekly_counts
-from analytics.metrics.reasons import Reasons
+from analytics.metrics.coverage import MEMBERS, Snapshot, create_members, read_snapshot
+from analytics.metrics.measuring import Measuring, with_readings
 from analytics.metrics.registry import METRICS, Metric
 from analytics.metrics.restatements import restate
 from analytics.periods import Calendar, Quarter
 from analytics.settings import Settings
-from analytics.statistics import poisson_rate_interval
 
 STAGE = "measure"
 # Six years; older quarters are measured when they are asked for.
 MOST_QUARTERS = 24
+# What is read whatever is measured: what was collected, when facts began, and what the facts were built from.
+OF_EVERY_MEASURING = frozenset(
+    {
+        "attestation_places",
+        "build_inputs",
+        "collection",
+        "deployment_checks",
+        "gate_outcomes",
+        "measure_inputs",
+        "run_attempts",
+        "sbom_documents",
+        "scope_members",
+        "service_deployments",
+        "service_incidents",
+        "service_runbooks",
+        "services",
+        "snapshot",
+        "survey_answers",
+        "verification",
+    }
+)
 
 
 @dataclass
@@ -65,22 +71,11 @@ def measure(settings: Settings, quarters: Sequence[Quarter] | None = None) -> Me
 
     Raises LakeError when nothing has been built yet.
     """
-    with connect(settings) as con, scratch(settings) as folder, ExitStack() as opened:
-        create_views(con, settings, *(name for name in FACT_TABLES if name != "calendar"))
-        con.execute(f"CREATE OR REPLACE TEMP TABLE calendar AS SELECT * FROM {lake_relation(settings, 'calendar')}")
-        snapshot = read_snapshot(con)
-        create_members(con)
-        measured = _quarters(con, settings.calendar, snapshot, quarters or ())
-        engine = opened.enter_context(open_engine(settings, con))
-        create_functions(engine, settings.time_zone)
-        prepare(engine, con)
-        context = MeasureContext(engine, settings.calendar, snapshot, measured)
+    with open_facts(settings, METRICS) as facts, scratch(settings) as folder:
+        con = facts.con
+        measured = measured_quarters(facts, settings.calendar, quarters or ())
         parts = TableParts(folder)
-        for query, kind in dict.fromkeys((metric.query, metric.kind) for metric in METRICS):
-            metrics = [metric for metric in METRICS if (metric.query, metric.kind) == (query, kind)]
-            for row in context.rows(metrics):
-                parts.add("metric_values", row)
-            progress.report(STAGE, metrics[0].title)
+        parts.add_frame("metric_values", measured_values(facts, settings.calendar, measured, METRICS))
         for metric in METRICS:
             parts.add("metric_definitions", _definition(metric))
         inputs = (
@@ -88,11 +83,10 @@ def measure(settings: Settings, quarters: Sequence[Quarter] | None = None) -> Me
             "WHERE key <> 'cut_off'"
         )
         con.execute(f"CREATE OR REPLACE TEMP TABLE present_inputs AS {inputs}")
-        values = _with_readings(con, parts.relation("metric_values"), read_families(context.families))
         restated, changed = restate(con, settings, parts, METRICS)
         # Told before the values are replaced: a measuring that is killed between must not lose what changed.
         write_table(con, settings, "restatements", restated)
-        count = write_table(con, settings, "metric_values", values)
+        count = write_table(con, settings, "metric_values", parts.relation("metric_values"))
         write_table(con, settings, "metric_definitions", parts.relation("metric_definitions"))
         write_table(con, settings, "measure_inputs", "SELECT * FROM present_inputs")
     publish(settings)
@@ -100,27 +94,44 @@ def measure(settings: Settings, quarters: Sequence[Quarter] | None = None) -> Me
     return MeasureSummary(measured, count, changed)
 
 
-def prepare(engine: Engine, con: duckdb.DuckDBPyConnection) -> None:
-    """Give an engine what the queries read: the lake's facts, and from the connection `calendar` and `members`."""
-    if isinstance(engine, DuckEngine):
-        return  # it is that connection
-    for name, columns in (("calendar", CALENDAR), ("members", MEMBERS)):
-        engine.create_values(name, columns, con.execute(f"SELECT {', '.join(columns)} FROM {name}").fetchall())
-    engine.read_lake(*(name for name in FACT_TABLES if name != "calendar"))
+@dataclass(frozen=True)
+class Facts:
+    """An opened lake: the connection of what is small, the engine of what is counted, and what the build noted."""
+
+    con: duckdb.DuckDBPyConnection
+    engine: Engine
+    snapshot: Snapshot
 
 
-def _with_readings(con: duckdb.DuckDBPyConnection, values: str, words: Mapping[tuple[str, Key], str]) -> str:
-    """SQL for the values with their reading, which is known only when all of them have been compared."""
-    con.execute(
-        "CREATE OR REPLACE TEMP TABLE words "
-        "(metric VARCHAR, scope VARCHAR, name VARCHAR, quarter VARCHAR, series VARCHAR, reading VARCHAR)"
-    )
-    insert_rows(con, "words", [(metric, *key, word) for (metric, key), word in words.items()])
-    return (
-        f"SELECT v.* REPLACE (coalesce(w.reading, v.reading) AS reading) FROM ({values}) AS v LEFT JOIN words AS w "
-        "ON w.metric = v.metric AND w.scope = v.scope AND w.name = v.name AND w.quarter = v.quarter "
-        "AND w.series IS NOT DISTINCT FROM v.series"
-    )
+@contextmanager
+def open_facts(settings: Settings, metrics: Iterable[Metric]) -> Iterator[Facts]:
+    """Make the facts readable that metrics are measured from, with the tables `calendar` and `members`."""
+    read = {table for metric in metrics for table in metric.tables} | OF_EVERY_MEASURING
+    with connect(settings) as con, ExitStack() as opened:
+        create_views(con, settings, *sorted(read))
+        con.execute(f"CREATE OR REPLACE TEMP TABLE calendar AS SELECT * FROM {lake_relation(settings, 'calendar')}")
+        snapshot = read_snapshot(con)
+        create_members(con, snapshot.scopes)
+        engine = opened.enter_context(open_engine(settings, con))
+        create_functions(engine, settings.time_zone)
+        if not isinstance(engine, DuckEngine):  # which is that connection
+            for name, columns in (("calendar", CALENDAR), ("members", MEMBERS)):
+                engine.create_values(name, columns, con.execute(f"SELECT {', '.join(columns)} FROM {name}").fetchall())
+            engine.read_lake(*sorted(read))
+        yield Facts(con, engine, snapshot)
+
+
+def measured_values(
+    facts: Facts, calendar: Calendar, quarters: Sequence[Quarter], metrics: Sequence[Metric]
+) -> pl.DataFrame:
+    """Rows of `metric_values` for the given metrics and quarters, read against the quarter before."""
+    measuring = Measuring(facts.engine, calendar, facts.snapshot, quarters)
+    frames = []
+    for query, kind in dict.fromkeys((metric.query, metric.kind) for metric in metrics):
+        alike = [metric for metric in metrics if (metric.query, metric.kind) == (query, kind)]
+        frames.append(measuring.rows(alike))
+        progress.report(STAGE, alike[0].title)
+    return with_readings(pl.concat(frames), metrics, quarters)
 
 
 def _definition(metric: Metric) -> dict[str, Any]:
@@ -139,121 +150,14 @@ def _definition(metric: Metric) -> dict[str, Any]:
     }
 
 
-def _quarters(
-    con: duckdb.DuckDBPyConnection, calendar: Calendar, snapshot: Snapshot, asked: Iterable[Quarter]
-) -> list[Quarter]:
+def measured_quarters(facts: Facts, calendar: Calendar, asked: Iterable[Quarter] = ()) -> list[Quarter]:
     """From the first quarter with a fact to the one in progress, at most six years, and every quarter asked for."""
-    row = con.execute(
+    row = facts.con.execute(
         "SELECT min(day) FROM (SELECT min(day) AS day FROM service_deployments UNION ALL "
         "SELECT min(day) FROM run_attempts UNION ALL SELECT min(opened_day) FROM service_incidents UNION ALL "
         "SELECT min(day) FROM gate_outcomes UNION ALL SELECT min(day) FROM survey_answers)"
     ).fetchone()
-    last = calendar.quarter_of(snapshot.now)
+    last = calendar.quarter_of(facts.snapshot.now)
     first = calendar.quarter_of_day(row[0]) if row and row[0] else last
     first = max(first, last.plus(1 - MOST_QUARTERS))
     return sorted({*calendar.quarters_between(first, last), *asked})
-
-
-class MeasureContext:
-    """One pass over the facts: what is collected, who belongs to whom, and the queries' engine."""
-
-    def __init__(self, engine: Engine, calendar: Calendar, snapshot: Snapshot, quarters: Sequence[Quarter]) -> None:
-        self.engine = engine
-        self.snapshot = snapshot
-        self.quarters = list(quarters)
-        self.covered: dict[tuple[str, str, str], Covered] = {
-            (scope, name, str(quarter)): covered(snapshot, calendar, members, quarter)
-            for (scope, name), members in snapshot.scopes.items()
-            for quarter in self.quarters
-        }
-        self.begun = {str(quarter): has_begun(snapshot, calendar, quarter) for quarter in self.quarters}
-        self.reasons = Reasons(snapshot, self.covered, self.begun, self._kinds())
-        self.aggregation = Aggregation(engine, self.quarters)
-        self.families: list[Family] = []
-
-    def _kinds(self) -> dict[tuple[str, str, str], Counter[str]]:
-        """Successful deployments by scope, quarter and kind: the reasons of undefined values need them."""
-        kinds: dict[tuple[str, str, str], Counter[str]] = defaultdict(Counter)
-        for scope, name, quarter, kind, resolved, count in self.engine.rows(
-            "SELECT m.scope, m.name, c.quarter, d.kind, d.resolved, count(*) AS seen FROM service_deployments AS d "
-            "JOIN members AS m ON m.subject_kind = 'service' AND m.subject = d.service "
-            "JOIN calendar AS c ON c.day = d.day WHERE d.outcome = 'success' "
-            "GROUP BY m.scope, m.name, c.quarter, d.kind, d.resolved"
-        ):
-            kinds[scope, name, quarter][kind if resolved else "unresolved"] += count
-        return kinds
-
-    def rows(self, metrics: Sequence[Metric]) -> list[dict[str, Any]]:
-        """Output rows of the metrics that share one query and one kind."""
-        first = metrics[0]
-        create_observations(self.engine, first)
-        seen = self.aggregation.rows(first)
-        samples = Samples(self.engine, first, self.quarters)
-        weekly = weekly_counts(self.engine, first) if first.kind in ("per_day", "count") and first.tested else {}
-        rows: list[dict[str, Any]] = []
-        aggregates = self.aggregation.values(metrics)
-        for metric in metrics:
-            found = aggregates[metric.name]
-            self.families += families(metric, self.quarters, found, self.covered, samples, weekly)
-            for (scope, name), members in self.snapshot.scopes.items():
-                for quarter in map(str, self.quarters):
-                    for series_name in metric.series:
-                        key = (scope, name, quarter, series_name)
-                        rows.append(self._row(metric, key, members, found.get(key), seen, weekly))
-        return rows
-
-    def _row(
-        self,
-        metric: Metric,
-        key: Key,
-        members: frozenset[str],
-        found: Measured | None,
-        seen: dict[Key, Counter[str | None]],
-        weekly: dict[Key, list[float]],
-    ) -> dict[str, Any]:
-        scope, name, quarter, series = key
-        days = self.covered[scope, name, quarter]
-        result = found or Measured()
-        rows = seen.get(key, Counter[str | None]())
-        left_out = Counter({why: count for why, count in rows.items() if why is not None})
-        reason = self.reasons.of(metric, key, members, result, left_out)
-        if reason in OF_NOTHING:
-            result = Measured()
-            if rows[None]:
-                left_out[reason] += rows[None]
-        elif reason is not None:
-            result.value = result.low = result.high = None
-        elif metric.kind == "per_day":
-            result.numerator, result.denominator = float(result.n), float(days.days)
-            result.value = result.n / days.days
-            result.low, result.high = poisson_rate_interval(result.n, days.days, weekly.get(key, ()))
-        elif metric.kind == "count":
-            result.value = float(result.n)
-            if not metric.census:
-                result.low, result.high = poisson_rate_interval(result.n, 1, weekly.get(key, ()))
-        if metric.kind in ("ratio", "rate") and result.denominator is None:
-            result.numerator = result.denominator = 0.0
-        return {
-            "metric": metric.name,
-            "scope": scope,
-            "name": name,
-            "quarter": quarter,
-            "series": series,
-            "value": result.value,
-            "unit": metric.unit,
-            "n": result.n,
-            "numerator": result.numerator,
-            "denominator": result.denominator,
-            "low": result.low,
-            "high": result.high,
-            "open": result.open,
-            "reason": reason,
-            # Read when every metric has been compared.
-            "reading": TOO_FEW if metric.tested else NOT_TESTED,
-            "definition": metric.definition_id,
-            "covered_from": days.start if days.live_services else None,
-            "covered_to": days.end if days.live_services else None,
-            "excluded": json.dumps(dict(sorted(left_out.items()))) if left_out else "{}",
-            "missing": ", ".join(self.reasons.missing(metric, members)) or None,
-            "blended": len(days.live_services) > 1 and (metric.subject != "team" or scope == "organization"),
-        }

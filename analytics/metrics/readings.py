@@ -11,213 +11,217 @@ are (`python -m benchmarks.readings`). Source: reports.md section 2; Benjamini a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from analytics.comparisons import (
-    Comparison,
-    Direction,
-    Reading,
-    compare_proportions_array,
-    compare_quantile,
-    compare_rates,
-    compare_samples,
-    group_medians,
-    read,
+from analytics.change_tests import (
+    Changes,
+    Groups,
+    proportions_changed,
+    quantiles_changed,
+    rates_changed,
+    samples_changed,
 )
-from analytics.engines.port import Engine
-from analytics.metrics.aggregates import Key, Measured
-from analytics.metrics.coverage import Covered
-from analytics.metrics.metric import MICROSECONDS, TRILLION, Metric
-from analytics.periods import Quarter
-from analytics.statistics import MIN_N_MEDIAN
+from analytics.comparisons import Direction, Reading, read_changes
+from analytics.engines import Engine
+from analytics.metrics.aggregates import Measured
+from analytics.metrics.coverage import SCOPES
+from analytics.metrics.grid import FloatArray, Grid, IntArray, members_join, place_sql
+from analytics.metrics.metric import Metric
+from analytics.statistics import MIN_N_MEDIAN, poisson_dispersions, weekly_deviations
 
 TOO_FEW: Reading = "too few data"
 # The same few things counted in both quarters, or windows that overlap, are no independent trials.
 NOT_TESTED = "not tested"
-STANDS_OUT = frozenset({"better", "worse", "changed"})
+STANDS_OUT = ("better", "worse", "changed")
 # Older quarters were read when they were new; their packs keep the word.
 READ_QUARTERS = 9
 
 
 @dataclass(frozen=True)
 class Family:
-    """Comparisons of one measure that a reader sees together: the same scope, quarter and series."""
+    """Comparisons of one measure that a reader sees together: the same scope, quarter and series.
+
+    `rows` says whose comparisons they are; a p-value is NaN where there are too few data.
+    """
 
     metric: str
     scope: str
     quarter: str
-    keys: Sequence[Key]
-    comparisons: Sequence[Comparison | None]
+    rows: Sequence[int] | IntArray
+    p_values: FloatArray
+    directions: IntArray
     better: Direction | None
 
 
-def families(
-    metric: Metric,
-    quarters: Sequence[Quarter],
-    found: Mapping[Key, Measured],
-    covered: Mapping[tuple[str, str, str], Covered],
-    samples: Samples,
-    weekly: Mapping[Key, Sequence[float]],
-) -> list[Family]:
-    """Compare each value of the newest quarters with the quarter before; nothing where a metric is not tested."""
-    made: list[Family] = []
-    if not metric.tested:
-        return made
-    chosen = list(quarters)[-READ_QUARTERS:]
-    # One scope at a time, because the samples of one scope are in memory at a time.
-    for scope in ("service", "team", "organization"):
-        for quarter in chosen:
-            before = str(quarter.plus(-1))
-            for series in metric.series:
-                names = sorted(n for (s, n, q) in covered if s == scope and q == str(quarter))
-                keys: list[Key] = [(scope, name, str(quarter), series) for name in names]
-                pairs = [((scope, name, before, series), key) for name, key in zip(names, keys, strict=True)]
-                comparisons: list[Comparison | None]
-                if metric.kind in ("quantile", "recovery_median", "mean"):
-                    comparisons = samples.compare(metric, scope, pairs, found)
-                elif metric.kind in ("per_day", "count"):
-                    comparisons = [_rates(old, new, found, covered, weekly) for old, new in pairs]
-                elif metric.kind == "rate":
-                    comparisons = [_per_trial(found.get(old), found.get(new)) for old, new in pairs]
-                else:
-                    comparisons = _proportions(pairs, found)
-                made.append(Family(metric.name, scope, str(quarter), keys, comparisons, metric.direction))
-    return made
-
-
-def read_families(made: Iterable[Family]) -> dict[tuple[str, Key], Reading]:
-    """A word for each metric and key of the families of every metric."""
+def read_families(made: Iterable[Family], count: int) -> npt.NDArray[np.object_]:
+    """A word for each row from 0 to `count` - 1, from the families of every metric; None for a row of no family."""
     together: dict[tuple[str, str], list[Family]] = {}
     for family in made:
         together.setdefault((family.scope, family.quarter), []).append(family)
-    words: dict[tuple[str, Key], Reading] = {}
+    words: npt.NDArray[np.object_] = np.full(count, None, dtype=object)
     for (scope, _), seen in together.items():
-        keys = [(family.metric, key) for family in seen for key in family.keys]
-        comparisons = [one for family in seen for one in family.comparisons]
-        better = [family.better for family in seen for _ in family.keys]
-        pooled = read(comparisons, better)
-        if scope == "organization" or not any(word in STANDS_OUT for word in pooled):
-            words.update(zip(keys, pooled, strict=True))
+        changes = Changes(
+            np.concatenate([family.p_values for family in seen]), np.concatenate([family.directions for family in seen])
+        )
+        better = [family.better for family in seen for _ in family.rows]
+        pooled = read_changes(changes, better)
+        if scope == "organization" or not np.isin(pooled, STANDS_OUT).any():
+            words[np.concatenate([family.rows for family in seen])] = pooled
             continue
         for family in seen:
-            own = [(family.metric, key) for key in family.keys]
-            words.update(zip(own, read(family.comparisons, family.better), strict=True))
+            words[family.rows] = read_changes(Changes(family.p_values, family.directions), family.better)
     return words
 
 
-def _testable(found: Mapping[Key, Measured], *keys: Key) -> bool:
-    """Whether each quarter has enough durations, ended and running, for any test."""
-    return all(key in found and found[key].n + found[key].open >= MIN_N_MEDIAN for key in keys)
+class Comparing:
+    """Holds each value of the chosen quarters against the quarter before; nothing is said where a metric is not tested.
 
+    Needs the views of `create_observations` and the days of each chosen quarter and of the one before.
+    """
 
-def _proportions(pairs: Sequence[tuple[Key, Key]], found: Mapping[Key, Measured]) -> list[Comparison | None]:
-    results: list[Comparison | None] = [None] * len(pairs)
-    known = [
-        (number, found[old], found[new])
-        for number, (old, new) in enumerate(pairs)
-        if old in found and new in found and found[old].value is not None and found[new].value is not None
-    ]
-    if known:
-        columns = np.array(
-            [[o.numerator, o.denominator, n.numerator, n.denominator] for _, o, n in known], dtype=np.int64
-        )
-        for (number, _, _), comparison in zip(known, compare_proportions_array(*columns.T), strict=True):
-            results[number] = comparison
-    return results
-
-
-def _rates(
-    old: Key,
-    new: Key,
-    found: Mapping[Key, Measured],
-    covered: Mapping[tuple[str, str, str], Covered],
-    weekly: Mapping[Key, Sequence[float]],
-) -> Comparison | None:
-    days_old, days_new = covered.get(old[:3]), covered.get(new[:3])
-    if days_old is None or days_new is None or not days_old.days or not days_new.days:
-        return None
-    counts = [found[key].n if key in found else 0 for key in (old, new)]
-    return compare_rates(counts[0], days_old.days, counts[1], days_new.days, weekly.get(old, ()), weekly.get(new, ()))
-
-
-def _per_trial(old: Measured | None, new: Measured | None) -> Comparison | None:
-    """Counts per deployment, where both quarters have deployments."""
-    if old is None or new is None or not old.denominator or not new.denominator:
-        return None
-    return compare_rates(int(old.numerator or 0), old.denominator, int(new.numerator or 0), new.denominator)
-
-
-def weekly_counts(engine: Engine, metric: Metric) -> dict[Key, list[float]]:
-    """Counts per whole ISO week of a quarter, weeks without any counted as zero; needs the view `dated`."""
-    weeks: dict[str, list[str]] = {}
-    for quarter, week in engine.rows(
-        "SELECT quarter, iso_week FROM calendar GROUP BY quarter, iso_week HAVING count(*) = 7 "
-        "ORDER BY quarter, iso_week"
-    ):
-        weeks.setdefault(quarter, []).append(week)
-    counts: dict[Key, dict[str, int]] = {}
-    for scope, name, quarter, week, count in engine.rows(
-        "SELECT m.scope, m.name, c.quarter, c.iso_week, count(*) AS seen "
-        "FROM observations AS o JOIN calendar AS c ON c.day = o.day "
-        f"JOIN members AS m ON m.subject_kind = '{metric.subject}' AND m.subject = o.subject WHERE o.excluded IS NULL "
-        "GROUP BY m.scope, m.name, c.quarter, c.iso_week"
-    ):
-        counts.setdefault((scope, name, quarter, None), {})[week] = count
-    return {key: [float(found.get(week, 0)) for week in weeks.get(key[2], ())] for key, found in counts.items()}
-
-
-class Samples:
-    """Durations (shares) behind the metrics of one query, in microseconds (trillionths), for the newest quarters."""
-
-    def __init__(self, engine: Engine, metric: Metric, quarters: Sequence[Quarter]) -> None:
+    def __init__(self, engine: Engine, grid: Grid, metric: Metric, days: IntArray, weekly: FloatArray | None) -> None:
         self.engine = engine
-        self.subject = metric.subject
-        self.quarters = [str(quarter) for quarter in list(quarters)[-READ_QUARTERS - 1 :]]
-        self.scopes: dict[str, tuple[dict[tuple[Any, ...], Any], dict[tuple[Any, ...], Any]]] = {}
+        self.grid = grid
+        self.metric = metric
+        self.days = days
+        self.weekly = weekly
+        self._groups: dict[str, tuple[Groups, Groups]] = {}
+        self._independent: bool | None = None
 
-    def compare(
-        self, metric: Metric, scope: str, pairs: Sequence[tuple[Key, Key]], found: Mapping[Key, Measured]
-    ) -> list[Comparison | None]:
-        """Test each pair of quarters, in the metric's unit; durations are read only when there are enough somewhere."""
-        if not any(_testable(found, old, new) for old, new in pairs):
-            return [None] * len(pairs)
-        if scope not in self.scopes:
-            self.scopes[scope] = self._load(scope)
-        ended, running = self.scopes[scope]
-        unit = TRILLION if metric.kind == "mean" else MICROSECONDS[metric.unit]
-        empty = np.array([], dtype=np.float64)
-        results: list[Comparison | None] = []
-        for old, new in pairs:
-            before, after = ended.get(old[1:], empty) / unit, ended.get(new[1:], empty) / unit
-            if metric.kind == "quantile" and metric.quantile != 0.5:
-                results.append(compare_quantile(before, after, metric.quantile))
-            else:
-                open_before, open_after = running.get(old[1:], empty) / unit, running.get(new[1:], empty) / unit
-                results.append(compare_samples(before, after, open_before, open_after))
-        return results
+    def changes(self, metric: Metric, found: Measured, quarters: Sequence[int]) -> Changes:
+        """A p-value and direction by place; `metric` is one of those that share the query."""
+        size = found.n.size
+        made = Changes(np.full(size, np.nan), np.zeros(size, dtype=np.int64))
+        if not metric.tested:
+            return made
+        for scope in SCOPES:
+            scopes = self.grid.of_scope[scope]
+            pairs = [
+                (
+                    self.grid.places(metric, scopes, quarter - 1, series),
+                    self.grid.places(metric, scopes, quarter, series),
+                )
+                for quarter in quarters
+                if quarter > 0 and self.grid.quarters[quarter - 1] == self.grid.quarters[quarter].plus(-1)
+                for series in range(len(metric.series))
+            ]
+            if not pairs:
+                continue
+            old, new = (np.concatenate(side) for side in zip(*pairs, strict=True))
+            asked = self._ask(metric, scope, found, old, new)
+            made.p_values[new], made.directions[new] = asked
+        return made
 
-    def _load(self, scope: str) -> tuple[dict[tuple[Any, ...], Any], dict[tuple[Any, ...], Any]]:
-        ended: dict[tuple[Any, ...], Any] = {}
-        running: dict[tuple[Any, ...], Any] = {}
+    def _ask(self, metric: Metric, scope: str, found: Measured, old: IntArray, new: IntArray) -> Changes:
+        if metric.kind in ("quantile", "recovery_median", "mean"):
+            return self._samples(metric, scope, found, old, new)
+        if metric.kind in ("per_day", "count"):
+            known = (self.days[old] > 0) & (self.days[new] > 0)
+            exposure, weekly = self.days, self.weekly
+            counts = found.n
+        elif metric.kind == "rate":
+            # Counts per deployment, where both quarters have deployments.
+            known = (np.nan_to_num(found.denominator[old]) > 0) & (np.nan_to_num(found.denominator[new]) > 0)
+            exposure, weekly = found.n, None
+            counts = np.nan_to_num(found.numerator).astype(np.int64)
+        else:
+            known = ~np.isnan(found.value[old]) & ~np.isnan(found.value[new])
+            k, n = np.nan_to_num(found.numerator).astype(np.int64), np.nan_to_num(found.denominator).astype(np.int64)
+            return _at(known, proportions_changed(k[old[known]], n[old[known]], k[new[known]], n[new[known]]))
+        first, second = old[known], new[known]
+        ratios = degrees = None
+        if weekly is not None:
+            ratios, degrees = self._dispersions(weekly, first, second)
+        return _at(
+            known, rates_changed(counts[first], exposure[first], counts[second], exposure[second], ratios, degrees)
+        )
+
+    def _dispersions(self, weekly: FloatArray, old: IntArray, new: IntArray) -> tuple[FloatArray, IntArray]:
+        deviations, degrees = deviations_by_place(self.grid, self.metric, weekly)
+        return poisson_dispersions(deviations[old] + deviations[new], degrees[old] + degrees[new])
+
+    def _samples(self, metric: Metric, scope: str, found: Measured, old: IntArray, new: IntArray) -> Changes:
+        """Test each pair; durations are read only when there are enough somewhere for any test."""
+        size = found.n + found.open
+        if not (np.minimum(size[old], size[new]) >= MIN_N_MEDIAN).any():
+            return Changes(np.full(old.size, np.nan), np.zeros(old.size, dtype=np.int64))
+        if scope not in self._groups:
+            self._groups[scope] = self._load(scope)
+        ended, running = self._groups[scope]
+        # A rank knows no unit: microseconds and trillionths stay what they are.
+        if metric.kind == "quantile" and metric.quantile != 0.5:
+            return quantiles_changed(ended, old, new, metric.quantile)
+        return samples_changed(ended, running, old, new)
+
+    def _load(self, scope: str) -> tuple[Groups, Groups]:
+        """Durations (shares) of a scope by place, in microseconds (trillionths): those that ended, and open ones."""
         columns = set(self.engine.columns("SELECT * FROM observations"))
         amount = "o.amount_us" if "amount_us" in columns else "o.amount_trillionths"
-        cluster = "o.cluster" if "cluster" in columns else "CAST(NULL AS String)"
-        is_open = "o.open" if "open" in columns else "false"
-        newest = ", ".join(f"'{quarter}'" for quarter in self.quarters)
-        # Commits of one deployment are no independent values: their median stands for them (see group_medians).
-        rows = self.engine.rows(
-            f"SELECT m.name, o.quarter, o.series, {is_open} AS running, collect_list({amount}) AS amounts, "
-            f"collect_list({cluster}) AS clusters FROM dated AS o "
-            f"JOIN members AS m ON m.subject_kind = '{self.subject}' AND m.subject = o.subject AND m.scope = '{scope}' "
-            f"WHERE o.excluded IS NULL AND o.quarter IN ({newest}) GROUP BY m.name, o.quarter, o.series, {is_open}"
+        is_open = "o.open" if "open" in columns else "o.excluded IS NOT NULL"
+        running = f"CASE WHEN {is_open} THEN 1 ELSE 0 END"
+        plain = (
+            f"SELECT {place_sql(self.grid, self.metric)} AS place, CAST({amount} AS DOUBLE) AS amount, "
+            f"{running} AS running FROM dated AS o {members_join(self.metric)} AND m.scope = '{scope}' "
+            "WHERE o.excluded IS NULL"
         )
-        for name, quarter, series, running_still, amounts, clusters in rows:
-            values = np.sort(np.array(amounts, dtype=np.float64))
-            if clusters and clusters[0] is not None:
-                values = group_medians(np.array(amounts, dtype=np.float64), np.array(clusters))
-            (running if running_still else ended)[name, quarter, series] = values
-        return ended, running
+        query = plain
+        if "cluster" in columns:
+            # Commits of one deployment are no independent values: their median stands for them (`group_medians`).
+            medians = (
+                f"SELECT {place_sql(self.grid, self.metric)} AS place, o.amount, o.running FROM clustered AS o "
+                f"{members_join(self.metric)} AND m.scope = '{scope}'"
+            )
+            if not self._one_subject_per_cluster(amount, running):
+                medians = (
+                    f"SELECT {place_sql(self.grid, self.metric)} AS place, percentile({amount}, 0.5e0) AS amount, "
+                    f"{running} AS running FROM dated AS o {members_join(self.metric)} AND m.scope = '{scope}' "
+                    "WHERE o.excluded IS NULL AND o.cluster IS NOT NULL "
+                    f"GROUP BY m.scope_number, o.quarter_number, o.series_number, o.cluster, {running}"
+                )
+            query = f"{medians} UNION ALL {plain} AND o.cluster IS NULL"
+        place, amounts, still = self.engine.arrays(query)
+        size = self.grid.size(self.metric)
+        ended, open_ones = (Groups.of(amounts[still == state], place[still == state], size) for state in (0, 1))
+        return ended, open_ones
+
+    def _one_subject_per_cluster(self, amount: str, running: str) -> bool:
+        """Make the table `clustered`, a median per subject and cluster, and say whether it serves every scope.
+
+        It does not where a cluster (one deployment of several services) spans subjects: a team's median is of all.
+        """
+        if self._independent is None:
+            self.engine.create_table(
+                "clustered",
+                "SELECT o.subject, o.quarter_number, o.series_number, o.cluster, "
+                f"percentile({amount}, 0.5e0) AS amount, {running} AS running "
+                "FROM dated AS o WHERE o.excluded IS NULL AND o.cluster IS NOT NULL "
+                f"GROUP BY o.subject, o.quarter_number, o.series_number, o.cluster, {running}",
+            )
+            ((clusters, of_subjects),) = self.engine.rows(
+                "SELECT count(DISTINCT cluster) AS clusters, count(*) AS of_subjects "
+                "FROM (SELECT DISTINCT subject, cluster FROM clustered) AS known"
+            )
+            self._independent = clusters == of_subjects
+        return self._independent
+
+
+def deviations_by_place(grid: Grid, metric: Metric, weekly: FloatArray) -> tuple[FloatArray, IntArray]:
+    """How much the whole weeks of each value's quarter vary, as `weekly_deviations`, by place."""
+    deviations, degrees = np.zeros(weekly.shape[0]), np.zeros(weekly.shape[0], dtype=np.int64)
+    for quarter in range(len(grid.quarters)):
+        for series in range(len(metric.series)):
+            places = grid.places(metric, np.arange(len(grid.scopes)), quarter, series)
+            weeks = np.ascontiguousarray(weekly[places, : grid.weeks[quarter]])
+            deviations[places], degrees[places] = weekly_deviations(weeks)
+    return deviations, degrees
+
+
+def _at(known: npt.NDArray[np.bool_], asked: Changes) -> Changes:
+    """Changes of the known pairs among all of them."""
+    made = Changes(np.full(known.size, np.nan), np.zeros(known.size, dtype=np.int64))
+    made.p_values[known], made.directions[known] = asked
+    return made

@@ -1,9 +1,10 @@
 from __future__ import annotations
 
+import dataclasses
+
+import numpy as np
 import pytest
 
-from analytics.comparisons import Comparison
-from analytics.metrics.aggregates import Key
 from analytics.metrics.readings import Family, read_families
 from analytics.metrics.registry import METRICS
 from benchmarks.readings import simulate
@@ -11,18 +12,19 @@ from benchmarks.readings import simulate
 LOW_ENOUGH = 1e-9
 
 
-def compared(p_value: float | None, direction: int = 1) -> Comparison:
-    return Comparison(p_value, direction, 1.0, 0.5, 1.5, 50, 50)
-
-
 def family(metric: str, *p_values: float | None, scope: str = "service", quarter: str = "2026-Q1") -> Family:
-    keys: list[Key] = [(scope, f"service {number}", quarter, None) for number in range(len(p_values))]
-    return Family(metric, scope, quarter, keys, [compared(p) for p in p_values], "lower")
+    found = np.array([np.nan if p is None else p for p in p_values])
+    return Family(metric, scope, quarter, range(len(p_values)), found, np.ones(found.size, dtype=np.int64), "lower")
 
 
 def words(*made: Family) -> dict[str, list[str]]:
-    read = read_families(made)
-    return {one.metric: [read[one.metric, key] for key in one.keys] for one in made}
+    """The words of each measure; every family has rows of its own in one table."""
+    first, placed = 0, []
+    for one in made:
+        placed.append(dataclasses.replace(one, rows=np.arange(first, first + len(one.rows))))
+        first += len(one.rows)
+    read = read_families(placed, first)
+    return {one.metric: read[one.rows].tolist() for one in placed}
 
 
 def test_services_of_one_measure_are_corrected_among_themselves() -> None:
@@ -61,8 +63,7 @@ def test_another_quarter_or_scope_says_nothing_about_this_one() -> None:
 
 
 def test_what_could_not_be_compared_has_too_few_data_and_does_not_count() -> None:
-    read = read_families([Family("lead", "service", "2026-Q1", [("service", "a", "2026-Q1", None)], [None], "lower")])
-    assert list(read.values()) == ["too few data"]
+    assert words(family("lead", None))["lead"] == ["too few data"]
     assert words(family("lead", 0.04, None, None))["lead"] == ["worse", "too few data", "too few data"]
 
 

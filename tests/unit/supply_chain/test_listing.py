@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 from click.testing import CliRunner, Result
 
-from analytics.lake.parts import _POLARS
+from analytics.lake.parts import POLARS
 from analytics.lake.schemas import TABLES
 from quarterdeck.cli import main
 
@@ -31,7 +31,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def write(workspace: Path, table: str, *rows: dict[str, Any]) -> None:
     folder = workspace / "data" / "lake" / table / "quarter=undated"
     folder.mkdir(parents=True)
-    schema = {name: _POLARS[kind] for name, kind in TABLES[table].columns.items()}
+    schema = {name: POLARS[kind] for name, kind in TABLES[table].columns.items()}
     pl.DataFrame(list(rows), schema=schema, orient="row").write_parquet(folder / "part-0000.parquet")
 
 

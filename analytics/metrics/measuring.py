@@ -1,0 +1,234 @@
+"""Metrics measured into rows: the values of each query for every scope, as whole columns.
+
+Source: metrics.md sections 2, 3 and 8.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from datetime import date
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from analytics.change_tests import Changes
+from analytics.engines import Engine
+from analytics.lake.parts import POLARS
+from analytics.lake.schemas import TABLES
+from analytics.metrics.aggregates import Aggregation, Measured, Tally
+from analytics.metrics.coverage import OF_NOTHING, Covered, Snapshot, covered, has_begun
+from analytics.metrics.grid import FloatArray, Grid, IntArray
+from analytics.metrics.metric import Metric
+from analytics.metrics.readings import (
+    NOT_TESTED,
+    READ_QUARTERS,
+    TOO_FEW,
+    Comparing,
+    Family,
+    deviations_by_place,
+    read_families,
+)
+from analytics.metrics.reasons import Reasoning, Reasons, read_deployed
+from analytics.periods import Calendar, Quarter
+from analytics.statistics import poisson_dispersions, poisson_limits_array
+
+SCHEMA = {column: POLARS[kind] for column, kind in TABLES["metric_values"].columns.items()}
+
+
+class Measuring:
+    """What all metrics share: who belongs to whom, which days are covered, and the session that counts rows."""
+
+    def __init__(self, engine: Engine, calendar: Calendar, snapshot: Snapshot, quarters: Sequence[Quarter]) -> None:
+        self.engine = engine
+        self.snapshot = snapshot
+        self.grid = grid = Grid(list(snapshot.scopes), quarters)
+        known: dict[frozenset[str], list[Covered]] = {}
+        for members in snapshot.scopes.values():
+            if members not in known:
+                known[members] = [covered(snapshot, calendar, members, quarter) for quarter in grid.quarters]
+        days = [known[members] for members in snapshot.scopes.values()]
+        self.days = np.array([[one.days for one in row] for row in days], dtype=np.int64).reshape(grid.shape)
+        self.live = np.array([[len(one.live_services) for one in row] for row in days], dtype=np.int64).reshape(
+            grid.shape
+        )
+        self.dates: list[list[tuple[date | None, date | None]]] = [
+            [(one.start, one.end) if one.live_services else (None, None) for one in row] for row in days
+        ]
+        begun = np.array([has_begun(snapshot, calendar, quarter) for quarter in grid.quarters], dtype=bool)
+        self.reasoning = Reasoning(snapshot, grid, self.live > 0, begun)
+        self._days: tuple[int, ...] | None = None
+
+    def rows(self, metrics: Sequence[Metric], wanted: Iterable[int] | None = None) -> pl.DataFrame:
+        """Rows of `metric_values` for metrics that share one query and one kind, in all or the wanted quarters.
+
+        `reading` waits for `with_readings`, which compares every metric.
+        """
+        quarters = sorted(range(len(self.grid.quarters)) if wanted is None else set(wanted))
+        self._use_days(tuple(sorted({near for quarter in quarters for near in (quarter - 1, quarter) if near >= 0})))
+        first = metrics[0]
+        aggregation = Aggregation(self.engine, self.grid, first)
+        tally = aggregation.tally()
+        found = aggregation.values(metrics, tally)
+        weekly = None
+        if first.kind in ("per_day", "count") and first.tested:
+            weekly = aggregation.weekly()
+        days = np.asarray(self.grid.spread(first, self.days), dtype=np.int64)
+        comparing = Comparing(self.engine, self.grid, first, days, weekly)
+        newest = range(len(self.grid.quarters))[-READ_QUARTERS:]
+        frames = []
+        for metric in metrics:
+            measured = found[metric.name]
+            changes = comparing.changes(metric, measured, [quarter for quarter in quarters if quarter in newest])
+            reasons = self.reasoning.of(metric, measured, tally)
+            self._finish(metric, measured, reasons, days, weekly)
+            frames.append(self._frame(metric, quarters, measured, reasons, tally, changes))
+        return pl.concat(frames)
+
+    def _use_days(self, numbers: tuple[int, ...]) -> None:
+        if numbers != self._days:
+            self.grid.create_days(self.engine, numbers)
+            self.reasoning.deployed = read_deployed(self.engine, self.grid)
+            self._days = numbers
+
+    def _finish(
+        self, metric: Metric, measured: Measured, reasons: Reasons, days: IntArray, weekly: FloatArray | None
+    ) -> None:
+        """Rates of counts over covered days; and no value where there is a reason for none."""
+        undefined = np.array([reason is not None for reason in reasons.tolist()], dtype=bool)
+        nothing = np.isin(reasons, list(OF_NOTHING))
+        if metric.kind in ("per_day", "count"):
+            n = measured.n
+            exposure = np.where(days > 0, days, 1) if metric.kind == "per_day" else np.ones(n.size, dtype=np.int64)
+            measured.value = n / exposure
+            if metric.kind == "per_day":
+                measured.numerator, measured.denominator = n.astype(np.float64), exposure.astype(np.float64)
+                measured.numerator[undefined] = measured.denominator[undefined] = np.nan
+            if not metric.census:
+                ratios, degrees = np.ones(n.size), np.zeros(n.size, dtype=np.int64)
+                if weekly is not None:
+                    ratios, degrees = poisson_dispersions(*deviations_by_place(self.grid, metric, weekly))
+                low, high = poisson_limits_array(n, ratios, degrees)
+                measured.low, measured.high = low / exposure, high / exposure
+        for column in (measured.value, measured.low, measured.high):
+            column[undefined] = np.nan
+        for column in (measured.numerator, measured.denominator):
+            column[nothing] = np.nan
+            if metric.kind in ("ratio", "rate"):
+                column[np.isnan(column)] = 0.0
+        measured.n[nothing] = measured.open[nothing] = 0
+
+    def _frame(
+        self,
+        metric: Metric,
+        quarters: Sequence[int],
+        measured: Measured,
+        reasons: Reasons,
+        tally: Tally,
+        changes: Changes,
+    ) -> pl.DataFrame:
+        """The rows of one metric: scope by scope, quarter by quarter, series by series."""
+        scopes, series = len(self.grid.scopes), len(metric.series)
+        scope = np.repeat(np.arange(scopes), len(quarters) * series)
+        quarter = np.tile(np.repeat(np.array(quarters, dtype=np.int64), series), scopes)
+        of_series = np.tile(np.arange(series), scopes * len(quarters))
+        place = (scope * len(self.grid.quarters) + quarter) * series + of_series
+        missing = [", ".join(names) or None for names in self.reasoning.missing((*metric.entities, *metric.optional))]
+        dates = [[self.dates[row][column] for column in quarters] for row in range(scopes)]
+        blended = self.live[scope, quarter] > 1
+        if metric.subject == "team":
+            blended &= np.isin(scope, self.grid.of_scope["organization"])
+        columns: dict[str, pl.Series] = {
+            "scope": pl.Series([kind for kind, _ in self.grid.scopes], dtype=pl.String).gather(scope),
+            "name": pl.Series([name for _, name in self.grid.scopes], dtype=pl.String).gather(scope),
+            "quarter": pl.Series([str(one) for one in self.grid.quarters], dtype=pl.String).gather(quarter),
+            "series": pl.Series(metric.series, dtype=pl.String).gather(of_series),
+            "reason": _texts(reasons[place]),
+            "missing": pl.Series(missing, dtype=pl.String).gather(scope),
+            "covered_from": pl.Series([one for row in dates for one, _ in row for _ in metric.series], dtype=pl.Date),
+            "covered_to": pl.Series([one for row in dates for _, one in row for _ in metric.series], dtype=pl.Date),
+            "excluded": _left_out(measured.n.size, reasons, tally).gather(place),
+            "blended": pl.Series(blended),
+            "n": pl.Series(measured.n[place]),
+            "open": pl.Series(measured.open[place]),
+            "direction": pl.Series(np.where(np.isnan(changes.p_values), np.nan, changes.directions)[place]).fill_nan(
+                None
+            ),
+            **{
+                name: pl.Series(column[place], nan_to_null=True)
+                for name, column in (
+                    ("value", measured.value),
+                    ("numerator", measured.numerator),
+                    ("denominator", measured.denominator),
+                    ("low", measured.low),
+                    ("high", measured.high),
+                    ("p_value", changes.p_values),
+                )
+            },
+        }
+        return (
+            pl.DataFrame(columns)
+            .with_columns(
+                metric=pl.lit(metric.name),
+                unit=pl.lit(metric.unit),
+                definition=pl.lit(metric.definition_id),
+                reading=pl.lit(TOO_FEW if metric.tested else NOT_TESTED),
+            )
+            .select(pl.col(name).cast(kind) for name, kind in SCHEMA.items())
+        )
+
+
+def with_readings(values: pl.DataFrame, metrics: Iterable[Metric], quarters: Sequence[Quarter]) -> pl.DataFrame:
+    """The values with the word of each, which is known only when all of them have been compared."""
+    tested = {metric.name: metric.direction for metric in metrics if metric.tested}
+    newest = [str(quarter) for quarter in quarters[-READ_QUARTERS:]]
+    p_values = values["p_value"].fill_null(float("nan")).to_numpy()
+    directions = values["direction"].fill_null(0).to_numpy()
+    seen = (
+        values.select("metric", "scope", "quarter", "series")
+        .with_row_index("row")
+        .filter(pl.col("metric").is_in(list(tested)) & pl.col("quarter").is_in(newest))
+        .group_by("metric", "scope", "quarter", "series")
+        .agg("row")
+    )
+    families = []
+    for metric, scope, quarter, _, rows in seen.iter_rows():
+        places = np.asarray(rows, dtype=np.int64)
+        families.append(Family(metric, scope, quarter, places, p_values[places], directions[places], tested[metric]))
+    words = _texts(read_families(families, values.height))
+    return values.with_columns(reading=pl.coalesce(words.alias("reading"), pl.col("reading")))
+
+
+def _texts(words: npt.NDArray[np.object_]) -> pl.Series:
+    """A column of few different words."""
+    known = sorted({word for word in words.tolist() if word is not None})
+    numbers: dict[str | None, int | None] = {word: number for number, word in enumerate(known)}
+    numbers[None] = None
+    return pl.Series(known, dtype=pl.String).gather(
+        pl.Series([numbers[word] for word in words.tolist()], dtype=pl.UInt32)
+    )
+
+
+def _left_out(size: int, reasons: Reasons, tally: Tally) -> pl.Series:
+    """By place: how many rows were left out for which reason, as JSON; all of them where nothing counts."""
+    nothing = np.flatnonzero(np.isin(reasons, list(OF_NOTHING)) & (tally.counted > 0))
+    why = [*tally.reasons, *reasons[nothing].tolist()]
+    said = {reason: json.dumps(reason) for reason in set(why)}
+    rows = pl.DataFrame(
+        {
+            "place": np.concatenate([tally.places, nothing]),
+            "reason": pl.Series(why, dtype=pl.String),
+            "rows": np.concatenate([tally.rows, tally.counted[nothing]]),
+        }
+    )
+    texts = (
+        rows.group_by("place", "reason")
+        .agg(pl.col("rows").sum())
+        .sort("place", "reason")
+        .with_columns(text=pl.format("{}: {}", pl.col("reason").replace_strict(said, return_dtype=pl.String), "rows"))
+        .group_by("place")
+        .agg(pl.col("text").str.join(", "))
+    )
+    result = pl.Series(["{}"], dtype=pl.String).new_from_index(0, size)
+    return result.scatter(texts["place"], pl.Series([f"{{{text}}}" for text in texts["text"]], dtype=pl.String))
