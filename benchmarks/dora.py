@@ -18,16 +18,14 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import json
 import os
 import shutil
 import statistics
-import subprocess
 import sys
-import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import duckdb
@@ -38,7 +36,8 @@ from analytics.engine import connect
 from analytics.lake.tables import lake_relation
 from analytics.settings import Settings, load_settings
 from benchmarks.feeds import Size, write_feeds, write_settings
-from benchmarks.stages import cpu_seconds, run_in_process
+from benchmarks.processes import Measurement, report, run_module
+from benchmarks.stages import run_in_process
 
 MOST_TIMES_AS_LONG = 2.0
 TURNS = 5
@@ -134,7 +133,8 @@ WITH ends AS (
            quantile_cont(recovery_us, 0.5) FILTER (WHERE NOT recovery_open) AS us
     FROM deployed WHERE failed AND recovery_excluded IS NULL GROUP BY {sets}
 )
-SELECT quarter, service, team, n, CASE WHEN still_open = 0 THEN plain.us ELSE medians.us END / 3.6e9 AS hours
+SELECT medians.quarter, medians.service, medians.team, n,
+       CASE WHEN still_open = 0 THEN plain.us ELSE medians.us END / 3.6e9 AS hours
 FROM medians JOIN plain ON plain.quarter = medians.quarter AND plain.service IS NOT DISTINCT FROM medians.service
      AND plain.team IS NOT DISTINCT FROM medians.team;
 """
@@ -213,29 +213,17 @@ def differences(by_hand: Path, measured: Path) -> list[tuple[object, ...]]:
         ).fetchall()
 
 
-def _turn(part: str, settings_file: Path, out: Path) -> tuple[float, float]:
-    """Seconds and CPU seconds of one part in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.dora", "--part", part, "--settings", str(settings_file)]
-    said = subprocess.run(
-        [*command, "--out", str(out)],
-        cwd=Path(__file__).resolve().parents[1],
-        check=True,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    times = json.loads(said.stdout.splitlines()[-1])
-    return times["seconds"], times["cpu_seconds"]
-
-
 def _part(part: str, settings_file: Path, out: Path) -> None:
-    """The work of one such process; what it imports is not part of its time."""
+    """The work of a process; what it imports is not part of its time."""
     for module in ("scipy.special", "scipy.stats", "analytics.metrics.measure"):
         importlib.import_module(module)
     settings = load_settings(settings_file)
-    work = {"script": script, "product": product, "values": values}[part]
-    began, cpu_began = time.perf_counter(), cpu_seconds()
-    work(settings, out)
-    print(json.dumps({"seconds": time.perf_counter() - began, "cpu_seconds": cpu_seconds() - cpu_began}))
+
+    def work() -> dict[str, Any]:
+        {"script": script, "product": product, "values": values}[part](settings, out)
+        return {}
+
+    report(work)
 
 
 def main() -> int:
@@ -269,15 +257,18 @@ def main() -> int:
 
 def _compare(settings_file: Path, folder: Path, turns: int) -> int:
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the start, {turns} turns each")
-    taken: dict[str, list[tuple[float, float]]] = {part: [] for part in PARTS}
+    taken: dict[str, list[Measurement]] = {part: [] for part in PARTS}
     for _ in range(turns):
         for part in PARTS:
-            taken[part].append(_turn(part, settings_file, folder / f"{part}.parquet"))
-    words = {"script": "written by hand", "product": "the product", "values": "the same without readings"}
-    seconds, cpu = ({part: statistics.median(one[at] for one in taken[part]) for part in PARTS} for at in (0, 1))
+            out = folder / f"{part}.parquet"
+            words = ("--part", part, "--settings", str(settings_file), "--out", str(out))
+            taken[part].append(run_module("benchmarks.dora", *words))
+    names = {"script": "written by hand", "product": "the product", "values": "the same without readings"}
+    seconds = {part: statistics.median(one.seconds for one in taken[part]) for part in PARTS}
+    cpu = {part: statistics.median(one.cpu_seconds for one in taken[part]) for part in PARTS}
     for part in ("script", "values", "product"):
         print(
-            f"{words[part]:<26} {seconds[part]:6.2f} s {cpu[part]:6.2f} CPU s   "
+            f"{names[part]:<26} {seconds[part]:6.2f} s {cpu[part]:6.2f} CPU s   "
             f"{seconds[part] / seconds['script']:.2f} times as long, {cpu[part] / cpu['script']:.2f} of CPU"
         )
     differing = differences(folder / "script.parquet", folder / "product.parquet")
