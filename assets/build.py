@@ -20,7 +20,7 @@ from assets.resources import Workspace, stage
 GROUP: Final = "build"
 
 # Written by `verify` and by `measure`.
-NOT_BUILT = {*VERIFIED_TABLES, "metric_values", "metric_definitions", "restatements", "measure_inputs"}
+NOT_BUILT = {*VERIFIED_TABLES, "metric_values", "metric_definitions", "restatements", "measure_inputs", "measured_from"}
 
 # Which tables a fact is derived from; the catalog and the calendar need none.
 DERIVED_FROM: dict[str, tuple[str, ...]] = {

@@ -155,6 +155,13 @@ class ObjectLake:
             )
         self._collect(name, after, there, now)
 
+    def digests(self, name: str) -> dict[str, str]:
+        """The names: every write makes new ones, and what a name stands for is never changed."""
+        found: dict[str, list[str]] = {}
+        for file, size, _ in self._table(name).files():
+            found.setdefault(_quarter_of(file), []).append(f"{file} {size}")
+        return {quarter: "; ".join(names) for quarter, names in found.items()}
+
     def read_note(self) -> bytes | None:
         """What `lake.json` says."""
         return self._store.read(_NOTE, _MOST_NOTE_BYTES)

@@ -41,6 +41,9 @@ class Lake(Protocol):
         They have the same columns. They are moved or copied, whole; what these quarters held before is no longer read.
         """
 
+    def digests(self, name: str) -> dict[str, str]:
+        """By quarter: a digest that differs when the quarter's files hold other bytes."""
+
     def read_note(self) -> bytes | None:
         """What is noted of the whole lake; None where nothing is."""
 

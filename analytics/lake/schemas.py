@@ -411,6 +411,13 @@ FACT_TABLES = {
             published=False,
         ),
         Table(
+            "measured_from",
+            _columns("kind, name, quarter, fingerprint"),
+            None,
+            "What each value of the lake was made from, so that the next measuring makes only what may differ.",
+            published=False,
+        ),
+        Table(
             "restatements",
             _columns(
                 "metric, scope, name, quarter, series, definition, old_value DOUBLE, new_value DOUBLE, old_n BIGINT, "

@@ -99,6 +99,11 @@ def quarters_of(settings: Settings, name: str) -> list[str]:
     return lake_of(settings).quarters(name)
 
 
+def table_digests(settings: Settings, name: str) -> dict[str, str]:
+    """A digest of each quarter of a table: where it is the same, so are the rows; other bytes may be the same rows."""
+    return lake_of(settings).digests(name)
+
+
 def place_table(settings: Settings, name: str, built: Path, partitions: Collection[str] | None = None) -> None:
     """Make files that somebody wrote the rows of a table, or of the named quarters of it.
 

@@ -6,7 +6,7 @@ those rows, never averages of averages. Source: metrics.md sections 2, 3 and 8.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,6 +23,14 @@ from analytics.lake.parts import TableParts
 from analytics.lake.publish import publish
 from analytics.lake.tables import create_views, lake_relation, scratch, write_table
 from analytics.lake.turns import taking_turns
+from analytics.metrics.carrying import (
+    carried_values,
+    forget_basis,
+    note_basis,
+    noted_basis,
+    present_basis,
+    stale_quarters,
+)
 from analytics.metrics.coverage import MEMBERS, Snapshot, create_members, read_snapshot
 from analytics.metrics.measuring import Measuring, with_readings
 from analytics.metrics.registry import METRICS, Metric
@@ -42,6 +50,7 @@ OF_EVERY_MEASURING = frozenset(
         "deployment_checks",
         "gate_outcomes",
         "measure_inputs",
+        "measured_from",
         "run_attempts",
         "sbom_documents",
         "scope_members",
@@ -75,7 +84,10 @@ def measure(settings: Settings, quarters: Sequence[Quarter] | None = None) -> Me
         con = facts.con
         measured = measured_quarters(facts, settings.calendar, quarters or ())
         parts = TableParts(folder)
-        parts.add_frame("metric_values", measured_values(facts, settings.calendar, measured, METRICS))
+        basis = present_basis(con, settings, facts.snapshot, METRICS, measured)
+        stale = stale_quarters(noted_basis(con, settings), basis, settings.calendar, METRICS, measured)
+        kept = carried_values(settings, stale, measured)
+        parts.add_frame("metric_values", measured_values(facts, settings.calendar, measured, METRICS, stale, kept))
         for metric in METRICS:
             parts.add("metric_definitions", _definition(metric))
         inputs = (
@@ -86,9 +98,11 @@ def measure(settings: Settings, quarters: Sequence[Quarter] | None = None) -> Me
         restated, changed = restate(con, settings, parts, METRICS)
         # Told before the values are replaced: a measuring that is killed between must not lose what changed.
         write_table(con, settings, "restatements", restated)
+        forget_basis(settings)
         count = write_table(con, settings, "metric_values", parts.relation("metric_values"))
         write_table(con, settings, "metric_definitions", parts.relation("metric_definitions"))
         write_table(con, settings, "measure_inputs", "SELECT * FROM present_inputs")
+        note_basis(con, settings, basis)
     publish(settings)
     progress.report(STAGE, f"{count:,} values over {len(measured)} quarters, {changed:,} restated")
     return MeasureSummary(measured, count, changed)
@@ -122,14 +136,27 @@ def open_facts(settings: Settings, metrics: Iterable[Metric]) -> Iterator[Facts]
 
 
 def measured_values(
-    facts: Facts, calendar: Calendar, quarters: Sequence[Quarter], metrics: Sequence[Metric]
+    facts: Facts,
+    calendar: Calendar,
+    quarters: Sequence[Quarter],
+    metrics: Sequence[Metric],
+    stale: Mapping[str, frozenset[int]] | None = None,
+    kept: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
-    """Rows of `metric_values` for the given metrics and quarters, read against the quarter before."""
+    """Rows of `metric_values` for the given metrics and quarters, read against the quarter before.
+
+    Where `stale` says which quarters of each metric to measure, `kept` has the rows of all others.
+    """
     measuring = Measuring(facts.engine, calendar, facts.snapshot, quarters)
-    frames = []
-    for query, kind in dict.fromkeys((metric.query, metric.kind) for metric in metrics):
-        alike = [metric for metric in metrics if (metric.query, metric.kind) == (query, kind)]
-        frames.append(measuring.rows(alike))
+    everything = frozenset(range(len(quarters)))
+    frames = [] if kept is None else [kept]
+    groups: dict[tuple[frozenset[int], str, str], list[Metric]] = {}
+    for metric in metrics:
+        wanted = everything if stale is None else stale[metric.name]
+        groups.setdefault((wanted, metric.query, metric.kind), []).append(metric)
+    for (wanted, _, _), alike in groups.items():
+        if wanted:
+            frames.append(measuring.rows(alike, wanted))
         progress.report(STAGE, alike[0].title)
     return with_readings(pl.concat(frames), metrics, quarters)
 

@@ -180,15 +180,24 @@ class Measuring:
 
 
 def with_readings(values: pl.DataFrame, metrics: Iterable[Metric], quarters: Sequence[Quarter]) -> pl.DataFrame:
-    """The values with the word of each, which is known only when all of them have been compared."""
+    """The values with the word of each, which is known only when all of them have been compared.
+
+    Values may come from an earlier measuring: then their words are found anew, beside the others of their family.
+    """
     tested = {metric.name: metric.direction for metric in metrics if metric.tested}
     newest = [str(quarter) for quarter in quarters[-READ_QUARTERS:]]
+    is_read = pl.col("metric").is_in(list(tested)) & pl.col("quarter").is_in(newest)
+    values = values.with_columns(
+        reading=pl.when(pl.col("metric").is_in(list(tested))).then(pl.lit(TOO_FEW)).otherwise(pl.lit(NOT_TESTED)),
+        p_value=pl.when(is_read).then(pl.col("p_value")),
+        direction=pl.when(is_read).then(pl.col("direction")),
+    )
     p_values = values["p_value"].fill_null(float("nan")).to_numpy()
     directions = values["direction"].fill_null(0).to_numpy()
     seen = (
         values.select("metric", "scope", "quarter", "series")
         .with_row_index("row")
-        .filter(pl.col("metric").is_in(list(tested)) & pl.col("quarter").is_in(newest))
+        .filter(is_read)
         .group_by("metric", "scope", "quarter", "series")
         .agg("row")
     )

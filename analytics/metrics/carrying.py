@@ -1,0 +1,220 @@
+"""Which values of the measuring before still hold, so that a day's new facts make only what they can change.
+
+A measuring notes what it was made from: a digest of every quarter of every table that it read, and of everything else
+that a value depends on. A value is carried over only where nothing differs that could reach it; whatever is doubtful is
+measured again, so that the values are those of a measuring of everything (a test holds them together).
+
+A change of `OWN_DAY` tables reaches the values of its own quarter, because a row of theirs is counted on its own day;
+a change of any other table of a query reaches all quarters. A quarter is compared with the one before, so a change
+reaches the next one too. Quarters that are not over at either cut-off are always measured again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from importlib import metadata, resources
+from importlib.resources.abc import Traversable
+
+import duckdb
+import polars as pl
+
+from analytics.lake.frames import polars_frame
+from analytics.lake.tables import UNDATED, clear_table, table_digests, write_table
+from analytics.metrics.coverage import Snapshot
+from analytics.metrics.metric import Metric
+from analytics.metrics.readings import READ_QUARTERS
+from analytics.periods import Calendar, Quarter
+from analytics.settings import Settings
+
+NOTE = "measured_from"
+# In every query that reads one of these, the day of an observation is the day that dates the row.
+OWN_DAY = frozenset(
+    {
+        "budget_impacts",
+        "change_lead",
+        "deployment_attempts",
+        "gate_outcomes",
+        "job_times",
+        "manual_interventions",
+        "run_attempts",
+        "runner_windows",
+        "service_deployments",
+        "survey_answers",
+    }
+)
+# Told in full by the snapshot that a measuring begins with.
+_IN_SNAPSHOT = frozenset({"services"})
+_CODE = (".py", ".sql")
+
+
+@dataclass(frozen=True)
+class Basis:
+    """What values are made from: digests of the tables by quarter, of everything else, and the quarters themselves."""
+
+    cut_off: str
+    rules: Mapping[str, str]
+    facts: Mapping[tuple[str, str], str]
+    quarters: tuple[str, ...]
+
+    def rows(self) -> list[tuple[str, str, str, str]]:
+        """As rows of the table `measured_from`: kind, name, quarter, fingerprint."""
+        return [
+            ("cut_off", "", "", self.cut_off),
+            *(("rule", name, "", digest) for name, digest in self.rules.items()),
+            *(("facts", name, quarter, digest) for (name, quarter), digest in self.facts.items()),
+            *(("quarter", "", quarter, "") for quarter in self.quarters),
+        ]
+
+    @classmethod
+    def of_rows(cls, rows: Iterable[tuple[str, str, str, str]]) -> Basis | None:
+        """What such rows say; None where nothing was noted."""
+        noted = list(rows)
+        cut_offs = [digest for kind, _, _, digest in noted if kind == "cut_off"]
+        if len(cut_offs) != 1:
+            return None
+        return cls(
+            cut_offs[0],
+            {name: digest for kind, name, _, digest in noted if kind == "rule"},
+            {(name, quarter): digest for kind, name, quarter, digest in noted if kind == "facts"},
+            tuple(sorted(quarter for kind, _, quarter, _ in noted if kind == "quarter")),
+        )
+
+
+def present_basis(
+    con: duckdb.DuckDBPyConnection,
+    settings: Settings,
+    snapshot: Snapshot,
+    metrics: Sequence[Metric],
+    quarters: Sequence[Quarter],
+) -> Basis:
+    """What a measuring of these quarters would be made from now; needs the views `services` and `snapshot`."""
+    tables = {table for metric in metrics for table in metric.tables} | {"service_deployments"}
+    rules = {
+        "code": _code(),
+        "engine": settings.engine.type,
+        "metrics": _digest([repr(metric) for metric in metrics]),
+        "catalog": _digest(con.execute("SELECT * FROM services ORDER BY ALL").fetchall()),
+        "members": _digest(con.execute("SELECT * FROM scope_members ORDER BY ALL").fetchall()),
+        "snapshot": _digest(
+            con.execute("SELECT key, value FROM snapshot WHERE key <> 'cut_off' ORDER BY ALL").fetchall()
+        ),
+        "collected": _digest(sorted(snapshot.collected)),
+    }
+    facts = {
+        (table, quarter): digest
+        for table in sorted(tables - _IN_SNAPSHOT)
+        for quarter, digest in table_digests(settings, table).items()
+    }
+    return Basis(snapshot.now.isoformat(), rules, facts, tuple(map(str, quarters)))
+
+
+def noted_basis(con: duckdb.DuckDBPyConnection, settings: Settings) -> Basis | None:
+    """What the values in the lake were made from; None where nobody knows, as after a measuring that was killed."""
+    rows = con.execute(f"SELECT kind, name, quarter, fingerprint FROM {NOTE}").fetchall()
+    values = [digest for kind, _, _, digest in rows if kind == "values"]
+    if values != [_digest(sorted(table_digests(settings, "metric_values").items()))]:
+        return None
+    return Basis.of_rows(rows)
+
+
+def forget_basis(settings: Settings) -> None:
+    """Forget it before values are replaced: should that be killed, nothing is taken for granted."""
+    clear_table(settings, NOTE)
+
+
+def note_basis(con: duckdb.DuckDBPyConnection, settings: Settings, basis: Basis) -> None:
+    """Note what the values now in the lake were made from."""
+    values = _digest(sorted(table_digests(settings, "metric_values").items()))
+    rows = [*basis.rows(), ("values", "", "", values)]
+    con.execute(
+        "CREATE OR REPLACE TEMP TABLE basis_rows (kind VARCHAR, name VARCHAR, quarter VARCHAR, fingerprint VARCHAR)"
+    )
+    con.execute(
+        "INSERT INTO basis_rows SELECT unnest(?), unnest(?), unnest(?), unnest(?)",
+        list(map(list, zip(*rows, strict=True))),
+    )
+    write_table(con, settings, NOTE, "SELECT * FROM basis_rows")
+
+
+def stale_quarters(
+    old: Basis | None, new: Basis, calendar: Calendar, metrics: Sequence[Metric], quarters: Sequence[Quarter]
+) -> dict[str, frozenset[int]]:
+    """By metric: the numbers of the quarters whose values may differ from those that were measured before."""
+    everything = frozenset(range(len(quarters)))
+    if old is None or old.rules != new.rules:
+        return {metric.name: everything for metric in metrics}
+    names = [str(quarter) for quarter in quarters]
+    earlier = min(datetime.fromisoformat(basis.cut_off) for basis in (old, new))
+    known, read = set(old.quarters), set(old.quarters[-READ_QUARTERS:])
+    always = {
+        number
+        for number, quarter in enumerate(quarters)
+        if names[number] not in known
+        or calendar.bounds_utc(quarter)[1] > earlier
+        # What it is compared with, and whether it is, must be as before.
+        or (str(quarter.plus(-1)) in known) != (str(quarter.plus(-1)) in names)
+        or (names[number] in names[-READ_QUARTERS:] and names[number] not in read)
+    }
+    changed: dict[str, set[str]] = {}
+    for table, quarter in {key for key in {*old.facts, *new.facts} if old.facts.get(key) != new.facts.get(key)}:
+        changed.setdefault(table, set()).add(quarter)
+    found = {}
+    for metric in metrics:
+        # Reasons ask whether anything was deployed.
+        tables = {*metric.tables, "service_deployments"} if metric.needs_deployments else set(metric.tables)
+        reached = set(always)
+        for table in tables & changed.keys():
+            if table not in OWN_DAY or UNDATED in changed[table]:
+                reached = set(everything)
+                break
+            reached |= {number for number, name in enumerate(names) if name in changed[table]}
+        found[metric.name] = frozenset(
+            number
+            for number in everything
+            if number in reached or (number - 1 in reached and quarters[number - 1] == quarters[number].plus(-1))
+        )
+    return found
+
+
+def carried_values(
+    settings: Settings, stale: Mapping[str, frozenset[int]], quarters: Sequence[Quarter]
+) -> pl.DataFrame:
+    """The rows of `metric_values` in the lake that still hold."""
+    kept = [
+        {"metric": metric, "quarter": str(quarter)}
+        for metric, numbers in stale.items()
+        for number, quarter in enumerate(quarters)
+        if number not in numbers
+    ]
+    wanted = pl.LazyFrame(kept, schema={"metric": pl.String, "quarter": pl.String})
+    return polars_frame(settings, "metric_values").join(wanted, on=["metric", "quarter"], how="semi").collect()
+
+
+@lru_cache(maxsize=1)
+def _code() -> str:
+    """A digest of this program as far as values depend on it."""
+    digest = hashlib.sha256()
+    for package in ("quarterdeck", "duckdb", "numpy", "scipy"):
+        digest.update(metadata.version(package).encode())
+
+    def add(folder: Traversable) -> None:
+        for entry in sorted(folder.iterdir(), key=lambda entry: entry.name):
+            if entry.is_dir():
+                add(entry)
+            elif entry.name.endswith(_CODE):
+                digest.update(entry.name.encode() + b"\0" + entry.read_bytes())
+
+    for room in ("metrics", "engines"):
+        add(resources.files("analytics").joinpath(room))
+    for file in ("change_tests.py", "comparisons.py", "statistics.py", "periods.py"):
+        digest.update(resources.files("analytics").joinpath(file).read_bytes())
+    return digest.hexdigest()
+
+
+def _digest(content: object) -> str:
+    return hashlib.sha256(json.dumps(content, default=str).encode()).hexdigest()

@@ -1,0 +1,198 @@
+"""What is carried over from the measuring before is what a measuring of everything gives, whatever has changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, given
+from hypothesis import settings as examples
+from hypothesis import strategies as st
+
+from analytics.delivery.build import build
+from analytics.engine import connect
+from analytics.lake.tables import lake_relation, quarters_of, write_partitions, write_table
+from analytics.landing.pull import pull
+from analytics.metrics import measure as measuring
+from analytics.metrics.carrying import NOTE, OWN_DAY, Basis, forget_basis, stale_quarters
+from analytics.metrics.measure import measure
+from analytics.metrics.registry import BY_NAME, METRICS
+from analytics.periods import Quarter
+from analytics.sample.writing import write_sample
+from analytics.settings import Settings, load_settings
+
+QUARTERS = [Quarter(2025, 4), Quarter(2026, 1), Quarter(2026, 2), Quarter(2026, 3)]
+LEAD, CHECKED, RUNS = BY_NAME["change_lead_time"], BY_NAME["verification_coverage"], BY_NAME["pipeline_rerun_rate"]
+BEFORE = Basis(
+    "2026-07-05T00:00:00+00:00",
+    {"code": "1"},
+    {(table, str(q)): "a" for table in ("change_lead", "service_deployments", "run_attempts") for q in QUARTERS},
+    tuple(map(str, QUARTERS)),
+)
+
+
+def stale(after: Basis, before: Basis | None = BEFORE) -> dict[str, list[int]]:
+    calendar = Settings(organization="Acme").calendar
+    found = stale_quarters(before, after, calendar, [LEAD, CHECKED, RUNS], QUARTERS)
+    return {name: sorted(numbers) for name, numbers in found.items()}
+
+
+def changed(table: str, quarter: str) -> Basis:
+    return replace(BEFORE, facts={**BEFORE.facts, (table, quarter): "b"})
+
+
+def test_only_the_quarter_in_progress_is_measured_again_when_nothing_has_changed() -> None:
+    assert stale(BEFORE) == {LEAD.name: [3], CHECKED.name: [3], RUNS.name: [3]}
+
+
+def test_a_fact_reaches_its_own_quarter_and_the_one_compared_with_it() -> None:
+    assert stale(changed("run_attempts", "2025-Q4")) == {LEAD.name: [3], CHECKED.name: [3], RUNS.name: [0, 1, 3]}
+
+
+def test_deployments_reach_what_says_that_nothing_was_deployed() -> None:
+    assert stale(changed("service_deployments", "2026-Q1")) == {
+        LEAD.name: [1, 2, 3],
+        CHECKED.name: [1, 2, 3],
+        RUNS.name: [3],
+    }
+
+
+@pytest.mark.parametrize(("table", "quarter"), [("deployment_checks", "2025-Q4"), ("service_deployments", "undated")])
+def test_what_may_count_on_another_day_reaches_every_quarter(table: str, quarter: str) -> None:
+    assert stale(changed(table, quarter))[CHECKED.name] == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    "before", [None, replace(BEFORE, rules={"code": "2"}), replace(BEFORE, rules={**BEFORE.rules, "more": ""})]
+)
+def test_another_program_catalog_or_source_and_an_unknown_past_reach_everything(before: Basis | None) -> None:
+    assert stale(BEFORE, before)[RUNS.name] == [0, 1, 2, 3]
+
+
+def test_a_quarter_that_was_not_over_or_not_measured_is_measured() -> None:
+    assert stale(BEFORE, replace(BEFORE, cut_off="2026-06-20T00:00:00+00:00"))[RUNS.name] == [2, 3]
+    assert stale(BEFORE, replace(BEFORE, quarters=BEFORE.quarters[2:]))[RUNS.name] == [0, 1, 2, 3]
+
+
+def test_a_basis_is_noted_whole() -> None:
+    assert Basis.of_rows(BEFORE.rows()) == BEFORE
+    assert Basis.of_rows([]) is None
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """A small sample, built and measured once; each example changes it further."""
+    folder: Path = tmp_path_factory.mktemp("carrying")
+    write_sample(folder, services=12, quarters=3)
+    settings = load_settings(folder / "quarterdeck.yaml")
+    pull(settings)
+    build(settings)
+    (settings.packs_dir / "2099-Q4").mkdir(parents=True)  # every quarter that is over counts as published
+    return settings
+
+
+@pytest.fixture
+def _unpublished(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measuring, "publish", lambda _: None)
+
+
+def rows(settings: Settings, table: str) -> list[tuple[Any, ...]]:
+    with connect(settings) as con:
+        return con.execute(f"SELECT * FROM {lake_relation(settings, table)} ORDER BY ALL").fetchall()
+
+
+def lose_rows(settings: Settings, table: str, quarter: str, seed: int) -> None:
+    """Some of a quarter's rows are no longer there."""
+    with connect(settings) as con:
+        con.execute(f"CREATE TABLE calendar AS SELECT * FROM {lake_relation(settings, 'calendar')}")
+        con.execute(f"CREATE TABLE all_rows AS SELECT * FROM {lake_relation(settings, table)}")
+        lost = f"hash(all_rows, {seed}) % 3 = 0"
+        dated = measuring_date(table)
+        if dated is None:
+            write_table(con, settings, table, f"SELECT * FROM all_rows WHERE NOT ({lost})")
+            return
+        of_quarter = f"CAST({dated} AS DATE) IN (SELECT day FROM calendar WHERE quarter = '{quarter}')"
+        write_partitions(con, settings, table, f"SELECT * FROM all_rows WHERE {of_quarter} AND NOT ({lost})", [quarter])
+
+
+def measuring_date(table: str) -> str | None:
+    from analytics.lake.schemas import TABLES
+
+    return TABLES[table].dated_by
+
+
+def cut_off(settings: Settings, moment: str) -> None:
+    with connect(settings) as con:
+        con.execute(f"CREATE TABLE known AS SELECT * FROM {lake_relation(settings, 'snapshot')}")
+        write_table(
+            con,
+            settings,
+            "snapshot",
+            f"SELECT key, CASE WHEN key = 'cut_off' THEN '{moment}' ELSE value END AS value FROM known",
+        )
+
+
+def tables_of(metrics: Iterable[Any]) -> list[str]:
+    return sorted({table for metric in metrics for table in metric.tables} - {"services", "quarters"})
+
+
+@pytest.mark.usefixtures("_unpublished")
+@examples(
+    max_examples=4,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    # Each example starts from the lake that the one before has left: nothing can be made smaller.
+    phases=[Phase.explicit, Phase.generate],
+    database=None,
+)
+@given(st.data())
+def test_an_update_equals_a_measuring_of_everything(sample: Settings, data: st.DataObject) -> None:
+    """Values, reasons, words and p-values; and each change of a published value is told once, by either."""
+    measure(sample)
+    tables = [table for table in tables_of(METRICS) if quarters_of(sample, table)]
+    for _ in range(data.draw(st.integers(0, 2))):
+        table = data.draw(st.sampled_from(tables))
+        lose_rows(sample, table, data.draw(st.sampled_from(quarters_of(sample, table))), data.draw(st.integers(0, 9)))
+    cut_off(sample, data.draw(st.sampled_from([f"2026-{month}-09T00:00:00+00:00" for month in ("08", "10", "11")])))
+    told = rows(sample, "restatements")
+    measure(sample)
+    updated, retold = rows(sample, "metric_values"), rows(sample, "restatements")
+    forget_basis(sample)
+    measure(sample)
+    assert rows(sample, "metric_values") == updated
+    assert rows(sample, "restatements") == retold
+    assert len(retold) >= len(told)
+
+
+@pytest.mark.usefixtures("_unpublished")
+def test_values_that_somebody_else_wrote_are_not_relied_upon(sample: Settings) -> None:
+    measure(sample)
+    expected = rows(sample, "metric_values")
+    with connect(sample) as con:
+        con.execute(f"CREATE TABLE known AS SELECT * FROM {lake_relation(sample, 'metric_values')}")
+        write_table(con, sample, "metric_values", "SELECT * REPLACE (0.5 AS value) FROM known")
+    measure(sample)
+    assert rows(sample, "metric_values") == expected
+
+
+@pytest.mark.usefixtures("_unpublished")
+def test_a_measuring_that_is_killed_while_it_writes_is_not_relied_upon(
+    sample: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measure(sample)
+    with monkeypatch.context() as killing:
+
+        def killed(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        killing.setattr(measuring, "note_basis", killed)
+        with pytest.raises(KeyboardInterrupt):
+            measure(sample)
+    assert rows(sample, NOTE) == []
+
+
+def test_every_table_of_own_days_is_dated_by_its_day() -> None:
+    assert {measuring_date(table) for table in OWN_DAY} == {"day"}
