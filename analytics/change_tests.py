@@ -62,10 +62,15 @@ class Groups:
         if sample.shape != numbers.shape:
             raise ValueError("values and groups must have the same length")
         order = np.argsort(sample)
+        return cls.of_ascending(sample[order], numbers[order], count)
+
+    @classmethod
+    def of_ascending(cls, values: FloatArray, groups: IntArray, count: int) -> Groups:
+        """The same of values that ascend already."""
         # Small numbers are sorted by their digits, which is a tenth of the work.
         kind = np.uint16 if count <= 1 << 16 else np.int64
-        order = order[np.argsort(numbers[order].astype(kind), kind="stable")]
-        return cls(sample[order], np.concatenate([[0], np.cumsum(np.bincount(numbers, minlength=count))]))
+        order = np.argsort(groups.astype(kind), kind="stable")
+        return cls(values[order], np.concatenate([[0], np.cumsum(np.bincount(groups, minlength=count))]))
 
     @property
     def sizes(self) -> IntArray:
@@ -127,7 +132,7 @@ def _merge(groups: Groups, old: IntArray, new: IntArray) -> tuple[_Merged, Float
     """Rank the new groups' values within the old groups'; beside it, by group, the sum of t^3 - t over ties of t."""
     used = np.unique(np.concatenate([old, new]))
     sizes = groups.sizes
-    place = _ranges(groups.starts[used], sizes[used])
+    place = ranges(groups.starts[used], sizes[used])
     values = groups.values[place]
     _, rank = np.unique(values, return_inverse=True)
     span = int(rank.max()) + 2 if rank.size else 1
@@ -141,7 +146,7 @@ def _merge(groups: Groups, old: IntArray, new: IntArray) -> tuple[_Merged, Float
     own_ties = np.zeros(sizes.size)
     own_ties[used] = np.bincount(number[runs], weights=lengths.astype(np.float64) ** 3 - lengths, minlength=used.size)
     alike = np.repeat(lengths, lengths)
-    mine = _ranges(first[new], sizes[new])
+    mine = ranges(first[new], sizes[new])
     pair = np.repeat(np.arange(new.size), sizes[new])
     sought = np.searchsorted(used, old)[pair] * span + rank[mine]
     start = first[old][pair]
@@ -150,8 +155,8 @@ def _merge(groups: Groups, old: IntArray, new: IntArray) -> tuple[_Merged, Float
     return _Merged(pair, values[mine], alike[mine], below, up_to), own_ties
 
 
-def _ranges(starts: IntArray, sizes: IntArray) -> IntArray:
-    """starts[i], starts[i] + 1, … for sizes[i] numbers, one after another."""
+def ranges(starts: IntArray, sizes: IntArray) -> IntArray:
+    """The numbers starts[i], starts[i] + 1, … (sizes[i] of them) for every i, one after another."""
     before = np.cumsum(sizes) - sizes
     return np.asarray(np.arange(int(sizes.sum())) + np.repeat(starts - before, sizes), dtype=np.int64)
 
@@ -218,7 +223,7 @@ def _mood(groups: Groups, old: IntArray, new: IntArray, p: float) -> tuple[Float
     above = []
     for side, sizes in ((old, n_old), (new, n_new)):
         pair = np.repeat(np.arange(side.size), sizes)
-        values = groups.values[_ranges(groups.starts[side], sizes)]
+        values = groups.values[ranges(groups.starts[side], sizes)]
         above.append(_sums(pair, values > pooled[pair], side.size).astype(np.int64))
     return fisher_mid_p(above[0], n_old, above[1], n_new), np.sign(above[1] / n_new - above[0] / n_old).astype(np.int64)
 
@@ -387,15 +392,23 @@ def _poisson_means(k1: FloatArray, n1: FloatArray, k2: FloatArray, n2: FloatArra
         for exposure in (n1, n2)
     )
     sizes1, sizes2 = high1 - low1 + 1, high2 - low2 + 1
-    pair1, pair2 = np.repeat(np.arange(k1.size), sizes1), np.repeat(np.arange(k1.size), sizes2)
-    x1, x2 = _ranges(low1, sizes1), _ranges(low2, sizes2)
+    pair1 = np.repeat(np.arange(k1.size), sizes1)
+    x1 = ranges(low1, sizes1)
 
     def chance(counts: IntArray, expected: FloatArray) -> FloatArray:
         return np.asarray(np.exp(special.xlogy(counts, expected) - special.gammaln(counts + 1) - expected))
 
-    chance1, chance2 = chance(x1, (n1 * mean)[pair1]), chance(x2, (n2 * mean)[pair2])
-    begins = np.cumsum(sizes2) - sizes2
-    running = np.concatenate([[0.0], np.cumsum(chance2)])
+    chance1 = chance(x1, (n1 * mean)[pair1])
+    # Each pair's running sum begins at 0: a p-value must not depend on who else is asked. Rows of like width together.
+    begins = np.cumsum(sizes2 + 1) - sizes2 - 1
+    running = np.zeros(int((sizes2 + 1).sum()))
+    widths = 1 << np.ceil(np.log2(sizes2)).astype(np.int64)
+    for width in np.unique(widths):
+        chosen = np.flatnonzero(widths == width)
+        x2 = low2[chosen, None] + np.arange(width)
+        sums = np.cumsum(chance(x2, (n2 * mean)[chosen, None]), axis=1)
+        inside = np.arange(width) < sizes2[chosen, None]
+        running[(begins[chosen, None] + 1 + np.arange(width))[inside]] = sums[inside]
     a, e1, e2, limit = x1 / n1[pair1], n1[pair1], n2[pair1], seen[pair1]
 
     def statistic(x: IntArray) -> FloatArray:

@@ -5,11 +5,13 @@ Source: metrics.md section 2 (deployment frequency) and section 8 (collected, cu
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
 import duckdb
+import numpy as np
+import numpy.typing as npt
 
 from analytics.periods import Calendar, Quarter
 
@@ -28,6 +30,7 @@ MEMBERS = {
     "subject_kind": "VARCHAR",
     "subject": "VARCHAR",
     "scope_number": "BIGINT",
+    "subject_number": "BIGINT",
 }
 SCOPES = ("service", "team", "organization")
 # Nothing counts where nothing was collected or live, whatever rows are there: n and its parts are those of nothing.
@@ -44,17 +47,21 @@ class ServiceEntry:
 
 
 @dataclass(frozen=True)
-class Covered:
-    """Covered days of one scope in one quarter; `days` is 0 where nothing was live."""
+class Coverage:
+    """By scope and quarter: how many services were live, and the covered days from `first` to before `after`.
 
-    start: date
-    end: date
-    live_services: frozenset[str]
+    Days are ordinals (`date.toordinal`), and of nothing where nothing was live. Calendar days, never hours: a quarter
+    with a clock change is divided by its days.
+    """
+
+    live: npt.NDArray[np.int64]
+    first: npt.NDArray[np.int64]
+    after: npt.NDArray[np.int64]
 
     @property
-    def days(self) -> int:
-        """Calendar days, never hours: a quarter with a clock change is divided by its days."""
-        return (self.end - self.start).days if self.live_services else 0
+    def days(self) -> npt.NDArray[np.int64]:
+        """How many days are covered; 0 where nothing was live."""
+        return np.where(self.live > 0, self.after - self.first, 0)
 
 
 @dataclass(frozen=True)
@@ -107,10 +114,12 @@ def create_members(con: duckdb.DuckDBPyConnection, scopes: Iterable[tuple[str, s
 
     Rows of no known service, repository or team have the empty subject; the organisation shows them, most as left out.
     `scope_number` is the place of a scope among the given ones; the members of any other are left out.
+    `subject_number` is one for each kind and name of a subject.
     """
     names = list(scopes)
     con.execute(
-        "CREATE OR REPLACE TEMP TABLE members AS SELECT given.*, scope_number FROM ("
+        "CREATE OR REPLACE TEMP TABLE members AS SELECT given.*, scope_number, "
+        "dense_rank() OVER (ORDER BY subject_kind, subject) - 1 AS subject_number FROM ("
         "SELECT scope, name, subject_kind, subject FROM scope_members UNION ALL "
         "SELECT 'organization', value, kind, '' FROM snapshot "
         "CROSS JOIN (SELECT unnest(['service', 'repository', 'team']) AS kind) WHERE key = 'organization') AS given "
@@ -120,22 +129,30 @@ def create_members(con: duckdb.DuckDBPyConnection, scopes: Iterable[tuple[str, s
     )
 
 
-def covered(snapshot: Snapshot, calendar: Calendar, members: Iterable[str], quarter: Quarter) -> Covered:
-    """Days from the first live member's start to the quarter's end or the cut-off."""
-    start, end = calendar.days(quarter)
-    live: list[str] = []
-    first, last = end, start
+def coverage(snapshot: Snapshot, calendar: Calendar, quarters: Sequence[Quarter]) -> Coverage:
+    """Days from the first live member's start to the quarter's end or the cut-off, by the snapshot's scopes."""
+    names = {name: number for number, name in enumerate(snapshot.services)}
+    spans = np.zeros((len(names), len(quarters), 2), dtype=np.int64)
     # Most services are live since the same day, or always.
-    known: dict[date | None, tuple[date, date]] = {}
-    for name in members:
-        since = snapshot.services[name].since
-        if since not in known:
-            known[since] = calendar.covered_days(quarter, snapshot.now, since)
-        service_start, service_end = known[since]
-        if service_start < service_end:
-            live.append(name)
-            first, last = min(first, service_start), max(last, service_end)
-    return Covered(first, last, frozenset(live)) if live else Covered(start, start, frozenset())
+    known: dict[date | None, list[tuple[int, int]]] = {}
+    for service in snapshot.services.values():
+        if service.since not in known:
+            found = [calendar.covered_days(quarter, snapshot.now, service.since) for quarter in quarters]
+            known[service.since] = [(first.toordinal(), after.toordinal()) for first, after in found]
+        spans[names[service.service]] = known[service.since]
+    first, after = spans[:, :, 0], spans[:, :, 1]
+    is_live = first < after
+    shape = (len(snapshot.scopes), len(quarters))
+    made = Coverage(*(np.zeros(shape, dtype=np.int64) for _ in range(3)))
+    for scope, members in enumerate(snapshot.scopes.values()):
+        chosen = [names[name] for name in members]
+        live = is_live[chosen]
+        made.live[scope] = live.sum(axis=0)
+        made.first[scope] = np.where(live, first[chosen], date.max.toordinal()).min(
+            axis=0, initial=date.max.toordinal()
+        )
+        made.after[scope] = np.where(live, after[chosen], 0).max(axis=0, initial=0)
+    return made
 
 
 def has_begun(snapshot: Snapshot, calendar: Calendar, quarter: Quarter) -> bool:

@@ -7,10 +7,12 @@ that is asked of all values is asked of columns.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from analytics.change_tests import ranges
 from analytics.engines import Engine
 from analytics.metrics.coverage import SCOPES
 from analytics.metrics.metric import Metric, observations_sql
@@ -23,6 +25,31 @@ BoolArray = npt.NDArray[np.bool_]
 DAYS = {"day": "DATE", "quarter_number": "BIGINT", "week_number": "BIGINT"}
 
 
+@dataclass(frozen=True)
+class Belonging:
+    """The scopes of each subject: those of subject s are `scopes[starts[s] : starts[s + 1]]`, of one kind of scope."""
+
+    scopes: IntArray
+    starts: IntArray
+
+    def places(self, cells: IntArray, width: int) -> tuple[IntArray | None, IntArray]:
+        """Places of rows whose cell is `subject * width +` the rest of a place: which row (None: each once), and where.
+
+        A row stands in every scope that its subject belongs to.
+        """
+        sizes = np.diff(self.starts)
+        if (sizes <= 1).all():
+            scope = np.full(sizes.size, -1)
+            scope[sizes == 1] = self.scopes
+            table = np.where(scope[:, None] < 0, -1, scope[:, None] * width + np.arange(width)).reshape(-1)
+            place = table[cells]
+            known = np.flatnonzero(place >= 0)
+            return (None, place) if known.size == place.size else (known, place[known])
+        subjects = cells // width
+        row = np.repeat(np.arange(cells.size), sizes[subjects])
+        return row, self.scopes[ranges(self.starts[subjects], sizes[subjects])] * width + cells[row] % width
+
+
 class Grid:
     """The scopes in the order of `members.scope_number`, the quarters in time, and the places that they make."""
 
@@ -33,6 +60,22 @@ class Grid:
         self.of_scope = {scope: np.flatnonzero(kinds == number) for number, scope in enumerate(SCOPES)}
         # Whole ISO weeks of each quarter: those of seven days.
         self.weeks = np.zeros(len(self.quarters), dtype=np.int64)
+        # By kind of subject and of scope.
+        self.belonging: dict[tuple[str, str], Belonging] = {}
+
+    def read_members(self, engine: Engine) -> None:
+        """Learn from `members` which subjects belong to which scopes, and make the table `subjects` of numbers."""
+        engine.create_table("subjects", "SELECT DISTINCT subject_kind, subject, subject_number FROM members")
+        found = engine.rows("SELECT subject_kind, scope, subject_number, scope_number FROM members")
+        count = 1 + max((subject for _, _, subject, _ in found), default=-1)
+        by_kind: dict[tuple[str, str], list[tuple[int, int]]] = {}
+        for kind, scope, subject, number in found:
+            by_kind.setdefault((kind, scope), []).append((subject, number))
+        for key, pairs in by_kind.items():
+            subjects, scopes = np.array(sorted(pairs), dtype=np.int64).T
+            self.belonging[key] = Belonging(
+                scopes, np.concatenate([[0], np.cumsum(np.bincount(subjects, minlength=count))])
+            )
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -47,6 +90,11 @@ class Grid:
         """The places of some scopes in one quarter and series."""
         return (np.asarray(scopes, dtype=np.int64) * len(self.quarters) + quarter) * len(metric.series) + series
 
+    def places_of(self, metric: Metric, scope: str) -> IntArray:
+        """All places of one kind of scope."""
+        width = len(self.quarters) * len(metric.series)
+        return (self.of_scope[scope][:, None] * width + np.arange(width)).reshape(-1)
+
     def spread(self, metric: Metric, of_scopes: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
         """A table of scopes (by quarters) as one entry per place."""
         table = of_scopes if of_scopes.ndim == 2 else np.repeat(of_scopes[:, None], len(self.quarters), axis=1)
@@ -59,10 +107,10 @@ class Grid:
         """
         numbers = {str(self.quarters[number]): number for number in wanted}
         by_week: dict[tuple[int, str], list[object]] = {}
-        rows = engine.rows("SELECT day, quarter, iso_week FROM calendar ORDER BY day")
+        listed = ", ".join(f"'{name}'" for name in numbers) or "''"
+        rows = engine.rows(f"SELECT day, quarter, iso_week FROM calendar WHERE quarter IN ({listed}) ORDER BY day")
         for day, quarter, week in rows:
-            if quarter in numbers:
-                by_week.setdefault((numbers[quarter], week), []).append(day)
+            by_week.setdefault((numbers[quarter], week), []).append(day)
         self.weeks[:] = 0
         made: list[tuple[object, int, int]] = []
         for (number, _), days in by_week.items():
@@ -82,8 +130,9 @@ def create_observations(engine: Engine, metric: Metric) -> None:
         )
     engine.create_shared(
         "dated",
-        f"SELECT o.*, d.quarter_number, d.week_number, CAST({series} AS BIGINT) AS series_number "
-        "FROM observations AS o JOIN measured_days AS d ON d.day = o.day",
+        f"SELECT o.*, d.quarter_number, d.week_number, CAST({series} AS BIGINT) AS series_number, "
+        "s.subject_number FROM observations AS o JOIN measured_days AS d ON d.day = o.day "
+        f"JOIN subjects AS s ON s.subject_kind = '{metric.subject}' AND s.subject = o.subject",
     )
 
 
@@ -96,4 +145,4 @@ def place_sql(grid: Grid, metric: Metric, rows: str = "o") -> str:
 
 def members_join(metric: Metric, rows: str = "o") -> str:
     """SQL that joins rows with the scopes that their subject belongs to."""
-    return f"JOIN members AS m ON m.subject_kind = '{metric.subject}' AND m.subject = {rows}.subject"
+    return f"JOIN members AS m ON m.subject_kind = '{metric.subject}' AND m.subject_number = {rows}.subject_number"

@@ -18,7 +18,7 @@ from analytics.engines import Engine
 from analytics.lake.parts import POLARS
 from analytics.lake.schemas import TABLES
 from analytics.metrics.aggregates import Aggregation, Measured, Tally
-from analytics.metrics.coverage import OF_NOTHING, Covered, Snapshot, covered, has_begun
+from analytics.metrics.coverage import OF_NOTHING, Snapshot, coverage, has_begun
 from analytics.metrics.grid import FloatArray, Grid, IntArray
 from analytics.metrics.metric import Metric
 from analytics.metrics.readings import (
@@ -44,20 +44,11 @@ class Measuring:
         self.engine = engine
         self.snapshot = snapshot
         self.grid = grid = Grid(list(snapshot.scopes), quarters)
-        known: dict[frozenset[str], list[Covered]] = {}
-        for members in snapshot.scopes.values():
-            if members not in known:
-                known[members] = [covered(snapshot, calendar, members, quarter) for quarter in grid.quarters]
-        days = [known[members] for members in snapshot.scopes.values()]
-        self.days = np.array([[one.days for one in row] for row in days], dtype=np.int64).reshape(grid.shape)
-        self.live = np.array([[len(one.live_services) for one in row] for row in days], dtype=np.int64).reshape(
-            grid.shape
-        )
-        self.dates: list[list[tuple[date | None, date | None]]] = [
-            [(one.start, one.end) if one.live_services else (None, None) for one in row] for row in days
-        ]
+        self.coverage = coverage(snapshot, calendar, quarters)
+        self.days = self.coverage.days
+        grid.read_members(engine)
         begun = np.array([has_begun(snapshot, calendar, quarter) for quarter in grid.quarters], dtype=bool)
-        self.reasoning = Reasoning(snapshot, grid, self.live > 0, begun)
+        self.reasoning = Reasoning(snapshot, grid, self.coverage.live > 0, begun)
         self._days: tuple[int, ...] | None = None
 
     def rows(self, metrics: Sequence[Metric], wanted: Iterable[int] | None = None) -> pl.DataFrame:
@@ -75,7 +66,7 @@ class Measuring:
         if first.kind in ("per_day", "count") and first.tested:
             weekly = aggregation.weekly()
         days = np.asarray(self.grid.spread(first, self.days), dtype=np.int64)
-        comparing = Comparing(self.engine, self.grid, first, days, weekly)
+        comparing = Comparing(self.engine, self.grid, first, days, weekly, aggregation.ordered)
         newest = range(len(self.grid.quarters))[-READ_QUARTERS:]
         frames = []
         for metric in metrics:
@@ -135,8 +126,8 @@ class Measuring:
         of_series = np.tile(np.arange(series), scopes * len(quarters))
         place = (scope * len(self.grid.quarters) + quarter) * series + of_series
         missing = [", ".join(names) or None for names in self.reasoning.missing((*metric.entities, *metric.optional))]
-        dates = [[self.dates[row][column] for column in quarters] for row in range(scopes)]
-        blended = self.live[scope, quarter] > 1
+        live = self.coverage.live[scope, quarter]
+        blended = live > 1
         if metric.subject == "team":
             blended &= np.isin(scope, self.grid.of_scope["organization"])
         columns: dict[str, pl.Series] = {
@@ -146,8 +137,8 @@ class Measuring:
             "series": pl.Series(metric.series, dtype=pl.String).gather(of_series),
             "reason": _texts(reasons[place]),
             "missing": pl.Series(missing, dtype=pl.String).gather(scope),
-            "covered_from": pl.Series([one for row in dates for one, _ in row for _ in metric.series], dtype=pl.Date),
-            "covered_to": pl.Series([one for row in dates for _, one in row for _ in metric.series], dtype=pl.Date),
+            "covered_from": _dates(self.coverage.first[scope, quarter], live),
+            "covered_to": _dates(self.coverage.after[scope, quarter], live),
             "excluded": _left_out(measured.n.size, reasons, tally).gather(place),
             "blended": pl.Series(blended),
             "n": pl.Series(measured.n[place]),
@@ -207,6 +198,13 @@ def with_readings(values: pl.DataFrame, metrics: Iterable[Metric], quarters: Seq
         families.append(Family(metric, scope, quarter, places, p_values[places], directions[places], tested[metric]))
     words = _texts(read_families(families, values.height))
     return values.with_columns(reading=pl.coalesce(words.alias("reading"), pl.col("reading")))
+
+
+def _dates(ordinals: IntArray, live: IntArray) -> pl.Series:
+    """A column of days, without one where nothing was live."""
+    since_1970 = np.where(live > 0, ordinals - date(1970, 1, 1).toordinal(), 0)
+    days = pl.Series(since_1970.astype(np.int32)).cast(pl.Date)
+    return days if (live > 0).all() else pl.select(pl.when(pl.Series(live > 0)).then(days)).to_series()
 
 
 def _texts(words: npt.NDArray[np.object_]) -> pl.Series:

@@ -11,7 +11,7 @@ are (`python -m benchmarks.readings`). Source: reports.md section 2; Benjamini a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -83,12 +83,21 @@ class Comparing:
     Needs the views of `create_observations` and the days of each chosen quarter and of the one before.
     """
 
-    def __init__(self, engine: Engine, grid: Grid, metric: Metric, days: IntArray, weekly: FloatArray | None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        grid: Grid,
+        metric: Metric,
+        days: IntArray,
+        weekly: FloatArray | None,
+        ordered: Mapping[str, Groups],
+    ) -> None:
         self.engine = engine
         self.grid = grid
         self.metric = metric
         self.days = days
         self.weekly = weekly
+        self.ordered = ordered
         self._groups: dict[str, tuple[Groups, Groups]] = {}
         self._independent: bool | None = None
 
@@ -169,6 +178,9 @@ class Comparing:
             "WHERE o.excluded IS NULL"
         )
         query = plain
+        size = self.grid.size(self.metric)
+        if scope in self.ordered and not {"cluster", "open"} & columns:
+            return self.ordered[scope], Groups(np.empty(0), np.zeros(size + 1, dtype=np.int64))
         if "cluster" in columns:
             # Commits of one deployment are no independent values: their median stands for them (`group_medians`).
             medians = (
@@ -184,7 +196,6 @@ class Comparing:
                 )
             query = f"{medians} UNION ALL {plain} AND o.cluster IS NULL"
         place, amounts, still = self.engine.arrays(query)
-        size = self.grid.size(self.metric)
         ended, open_ones = (Groups.of(amounts[still == state], place[still == state], size) for state in (0, 1))
         return ended, open_ones
 
@@ -196,14 +207,14 @@ class Comparing:
         if self._independent is None:
             self.engine.create_table(
                 "clustered",
-                "SELECT o.subject, o.quarter_number, o.series_number, o.cluster, "
+                "SELECT o.subject_number, o.quarter_number, o.series_number, o.cluster, "
                 f"percentile({amount}, 0.5e0) AS amount, {running} AS running "
                 "FROM dated AS o WHERE o.excluded IS NULL AND o.cluster IS NOT NULL "
-                f"GROUP BY o.subject, o.quarter_number, o.series_number, o.cluster, {running}",
+                f"GROUP BY o.subject_number, o.quarter_number, o.series_number, o.cluster, {running}",
             )
             ((clusters, of_subjects),) = self.engine.rows(
                 "SELECT count(DISTINCT cluster) AS clusters, count(*) AS of_subjects "
-                "FROM (SELECT DISTINCT subject, cluster FROM clustered) AS known"
+                "FROM (SELECT DISTINCT subject_number, cluster FROM clustered) AS known"
             )
             self._independent = clusters == of_subjects
         return self._independent
