@@ -203,12 +203,13 @@ _STORES: dict[tuple[str, str, int], ObjectStore] = {}
 
 
 def open_store(url: str, options: Mapping[str, Any]) -> ObjectStore:
-    """The store of a URL, one per process for the same secrets: a client takes a while to set up.
+    """The store of a URL, one per process for the same credentials: a client takes a while to set up.
 
     Raises LakeError where its library is missing, a secret is not there, or an option is wrong.
     """
     try:
-        known = json.dumps([url, _revealed(options)], sort_keys=True, default=str)
+        environment = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+        known = json.dumps([_revealed(options), environment], sort_keys=True, default=str)
     except SourceError as error:
         raise LakeError(error.what, where=error.where or url, fix=error.fix) from None
     key = (url, hashlib.sha256(known.encode()).hexdigest(), os.getpid())

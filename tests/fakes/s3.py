@@ -6,12 +6,14 @@ import logging
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-import s3fs
-from moto.server import ThreadedMotoServer
 
 from analytics.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    import s3fs
 
 KEY, SECRET = "AKIDNOBODYSKEY000000", "canary/s3cret+value0000000000000000000000"
 
@@ -19,6 +21,8 @@ KEY, SECRET = "AKIDNOBODYSKEY000000", "canary/s3cret+value0000000000000000000000
 @pytest.fixture(scope="session")
 def s3_endpoint() -> Iterator[str]:
     """The address of a fake S3."""
+    from moto.server import ThreadedMotoServer
+
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
@@ -30,6 +34,8 @@ def s3_endpoint() -> Iterator[str]:
 @pytest.fixture(scope="session")
 def s3(s3_endpoint: str) -> s3fs.S3FileSystem:
     """A client to look behind the lake's back."""
+    import s3fs
+
     return s3fs.S3FileSystem(
         key=KEY, secret=SECRET, endpoint_url=s3_endpoint, use_listings_cache=False, skip_instance_cache=True
     )

@@ -5,12 +5,11 @@ from __future__ import annotations
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 import polars as pl
 import pytest
-import s3fs
 from click.testing import CliRunner
 
 from analytics.engine import connect
@@ -21,6 +20,9 @@ from analytics.lake.tables import lake_relation, place_table, scratch
 from analytics.settings import Settings, load_settings
 from tests.fakes import s3 as fake_s3
 from tests.spark.conftest import differences, on_spark
+
+if TYPE_CHECKING:
+    import s3fs
 
 s3, s3_endpoint = fake_s3.s3, fake_s3.s3_endpoint
 QUESTIONS = (["metrics"], ["findings"], ["coverage"], ["explain", "change_fail_rate"])

@@ -6,13 +6,14 @@ import uuid
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import polars as pl
 import pytest
 
 from analytics.engine import connect
 from analytics.errors import LakeError
-from analytics.lake.frames import lake_files, polars_frame, polars_type, spark_address
+from analytics.lake.frames import lake_files, polars_frame, polars_type, spark_address, spark_frame
 from analytics.lake.schemas import TABLES
 from analytics.lake.tables import lake_relation, place_table, scratch
 from analytics.settings import Settings, load_settings
@@ -77,3 +78,15 @@ def test_polars_says_in_words_that_a_store_is_not_there(s3_settings: Callable[..
     stored = settings.stored.model_copy(update={"lake": "s3://no-such-bucket-here/lake"})
     with pytest.raises(LakeError, match="the bucket does not exist"):
         polars_frame(settings.model_copy(update={"stored": stored}), TABLE)
+
+
+def test_a_spark_that_has_hadoops_connector_is_given_the_files(s3_settings: Callable[..., Settings]) -> None:
+    settings = s3_settings("the lake")
+    engine = settings.engine.model_copy(update={"options": {"spark.hadoop.fs.s3a.endpoint": "s3.example.com"}})
+    settings = settings.model_copy(update={"engine": engine})
+    place(settings, "undated", pl.DataFrame({"service": ["s"]}))
+    session = MagicMock()
+    spark_frame(session, settings, TABLE, MagicMock())
+    [file] = lake_files(settings, TABLE)
+    session.read.schema.return_value.parquet.assert_called_once_with(file.replace("s3://", "s3a://"))
+    session.dataSource.register.assert_not_called()

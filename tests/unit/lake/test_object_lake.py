@@ -16,16 +16,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 import polars as pl
 import pytest
-import s3fs
 from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
-from moto.backends import get_backend
 
 from analytics.doctor import Finding, examine
 from analytics.engine import connect
@@ -51,6 +49,9 @@ from analytics.lake_files import name_of
 from analytics.object_store import ObjectStore, open_store
 from analytics.settings import Settings, load_settings
 from tests.fakes.s3 import KEY, SECRET
+
+if TYPE_CHECKING:
+    import s3fs
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 TABLE = "service_incidents"
@@ -223,6 +224,22 @@ def test_the_version_is_noted_beside_the_tables(s3_settings: MakeSettings) -> No
     store_of(settings).write("lake.json", b"[]")
     with pytest.raises(LakeError, match=r"s3://.*/lake/lake\.json: does not say"):
         lake_version(settings)
+
+
+def test_credentials_and_address_come_from_the_environment_as_for_aws(
+    s3_settings: MakeSettings, s3_endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "plain.yaml"
+    path.write_text(f"organization: A\nstorage: {s3_settings().lake_url}\n", encoding="utf-8")
+    for name, value in (("ACCESS_KEY_ID", KEY), ("SECRET_ACCESS_KEY", SECRET), ("ENDPOINT_URL", s3_endpoint)):
+        monkeypatch.setenv(f"AWS_{name}", value)
+    settings = load_settings(path)
+    write(settings, "2026-01-05")
+    assert keys(settings) == ["i0"]
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    with pytest.raises(LakeError, match="no answer"):
+        lake_relation(settings, TABLE)
 
 
 # Writers that fail, are killed, or meet
@@ -499,6 +516,8 @@ def test_a_file_that_is_damaged_is_an_error(settings: Settings) -> None:
 
 
 def test_more_objects_than_one_listing_holds(s3_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+    from moto.backends import get_backend
+
     settings = s3_settings()
     bucket = str(settings.lake_url).removeprefix("s3://").partition("/")[0]
     backend = get_backend("s3")["123456789012"]["aws"]
