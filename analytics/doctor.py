@@ -12,6 +12,7 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 from urllib.parse import quote, unquote
@@ -23,6 +24,7 @@ from analytics.catalog import load_catalog
 from analytics.errors import LakeError, PausedError, SettingsError, SourceError
 from analytics.programs import BROWSER_FIX, PRINT_FIX, find_browser, missing_for_spark, missing_print_libraries
 from analytics.settings import (
+    EXECUTOR_MODULES,
     FilesSource,
     GitHubSource,
     GitLabSource,
@@ -76,6 +78,8 @@ def examine(settings_path: Path) -> Iterator[Finding]:
     yield _published(settings)
     if settings.engine.type == "spark":
         yield _spark(settings)
+    if settings.executor.type != "in_process":
+        yield _executor(settings)
     yield from _programs(settings)
 
 
@@ -455,6 +459,16 @@ def _programs(settings: Settings | None) -> Iterator[Finding]:
         yield Finding("git", "fail" if wants_git else "warn", "not found", "Install git to read clones.")
     yield browser_finding(find_browser())
     yield printing_finding(missing_print_libraries())
+
+
+def _executor(settings: Settings) -> Finding:
+    """Whether the package of the executor is here; whether a broker or a cluster answers is Dagster's to say."""
+    kind = settings.executor.type
+    package = EXECUTOR_MODULES[kind].replace("_", "-")
+    if find_spec(EXECUTOR_MODULES[kind]) is None:
+        fix = f"Install it beside Dagster, of the same release: pip install {package}"
+        return Finding("executor", "fail", f"{kind} needs the package {package}, which is not installed", fix)
+    return Finding("executor", "ok", kind)
 
 
 def _spark(settings: Settings) -> Finding:

@@ -571,6 +571,16 @@ class StepSettings(StrictModel):
     memory: str | None = Field(default=None, pattern=r"^\d{1,7}(\.\d{1,3})?[KMGT]i?$")
 
 
+# The module, and the package of that name, that each of Dagster's executors comes with.
+EXECUTOR_MODULES = {
+    "in_process": "dagster",
+    "multiprocess": "dagster",
+    "k8s_job": "dagster_k8s",
+    "celery": "dagster_celery",
+    "celery_k8s": "dagster_celery_k8s",
+}
+
+
 class ExecutorSettings(StrictModel):
     """Where Dagster runs the steps of a run: one after the other in its process, or side by side."""
 

@@ -13,16 +13,16 @@ from typing import Any
 import dagster as dg
 
 from analytics.errors import SettingsError
-from analytics.settings import Settings
+from analytics.settings import EXECUTOR_MODULES, Settings
 from analytics.yaml_lines import read_yaml
 
-# By the name in the settings: module, executor, and the package that has it.
+# By the name in the settings, in the module that has it.
 _EXECUTORS = {
-    "in_process": ("dagster", "in_process_executor", "dagster"),
-    "multiprocess": ("dagster", "multiprocess_executor", "dagster"),
-    "k8s_job": ("dagster_k8s", "k8s_job_executor", "dagster-k8s"),
-    "celery": ("dagster_celery", "celery_executor", "dagster-celery"),
-    "celery_k8s": ("dagster_celery_k8s", "celery_k8s_job_executor", "dagster-celery-k8s"),
+    "in_process": "in_process_executor",
+    "multiprocess": "multiprocess_executor",
+    "k8s_job": "k8s_job_executor",
+    "celery": "celery_executor",
+    "celery_k8s": "celery_k8s_job_executor",
 }
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 
@@ -33,7 +33,8 @@ def executor_of(settings: Settings) -> dg.ExecutorDefinition:
     Raises SettingsError for one whose package is not installed, and for a `config` that Dagster's own schema refuses.
     """
     chosen = settings.executor
-    module, name, package = _EXECUTORS[chosen.type]
+    module, name = EXECUTOR_MODULES[chosen.type], _EXECUTORS[chosen.type]
+    package = module.replace("_", "-")
     try:
         executor: dg.ExecutorDefinition = getattr(import_module(module), name)
     except ModuleNotFoundError as error:

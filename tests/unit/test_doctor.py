@@ -171,3 +171,15 @@ def test_git_is_needed_only_where_a_source_is_git(settings: Path, monkeypatch: p
     change(settings, "sources:", "sources:\n  - {name: clones, type: git, repositories: {a/b: ./b.git}}")
     assert found(settings)["git"].state == "fail"
     assert found(settings)["source clones"].fix == "Install git."
+
+
+def test_an_executor_whose_package_is_not_there_fails(settings: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "executor" not in found(settings)
+    settings.write_text(settings.read_text() + "\nexecutor: {type: celery}\n", encoding="utf-8")
+    assert found(settings)["executor"] == Finding("executor", "ok", "celery")
+    monkeypatch.setattr(doctor, "find_spec", lambda name: None)
+    finding = found(settings)["executor"]
+    assert (finding.state, finding.detail) == (
+        "fail",
+        "celery needs the package dagster-celery, which is not installed",
+    )

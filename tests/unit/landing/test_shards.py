@@ -107,7 +107,7 @@ def test_a_source_of_which_a_shard_was_never_pulled_is_not_complete(world: Shard
 
 
 def test_more_shards_than_repositories_are_complete(world: Sharded) -> None:
-    world.pull(16)
+    world.pull(9)
     assert [(row.items, row.complete) for row in collection(world.settings)] == [(18, True)]
 
 
@@ -150,7 +150,7 @@ def test_reprocessing_says_one_line_for_all_shards(world: Sharded) -> None:
 # Cut anew
 
 
-@hypothesis_settings(max_examples=5, deadline=None)
+@hypothesis_settings(max_examples=4, deadline=None)
 @given(
     steps=st.lists(
         st.tuples(
