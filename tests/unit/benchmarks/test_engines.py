@@ -1,6 +1,6 @@
 """The comparison of engines, small: every engine answers the registry's queries alike, and the comparison would tell.
 
-Spark, and the whole command with its processes, are asked in the slow tier.
+The whole command with its processes runs in the slow tier, and Spark is asked in tests/spark.
 """
 
 from __future__ import annotations
@@ -66,19 +66,6 @@ def test_an_engine_gives_the_answers_that_duckdb_gives_on_the_lake(
     engine: str, organization: Settings, expected: dict[str, list[list[Any]]], tmp_path: Path
 ) -> None:
     assert unlike(expected, answers(engine, organization, tmp_path)) == {}
-
-
-@pytest.mark.slow
-def test_spark_gives_the_answers_that_duckdb_gives_on_the_lake(
-    organization: Settings, expected: dict[str, list[list[Any]]], tmp_path: Path
-) -> None:
-    # One of each kind; a process of its own, because the JVM of a session lives as long as its process.
-    names = ["pipeline_duration", "change_lead_time", "change_fail_rate", "runner_utilization"]
-    file = tmp_path / "answers.json"
-    run_module("benchmarks.answers", "Spark", str(organization.settings_path), str(file), *names)
-    found = json.loads(file.read_text(encoding="utf-8"))
-    assert sorted(found) == sorted(names)
-    assert unlike(expected, found) == {}
 
 
 def test_every_delivery_and_pipeline_query_is_asked_and_has_rows_that_count(
