@@ -2,13 +2,15 @@
 
     <table>/quarter=<name>/<write>-<number>.parquet     files, under names that are never used again
     <table>/_table.json                                 the last write of the whole table: its id and its files
-    <table>/_<id>/<quarter>.json                        a quarter that was written alone since that write
+    <table>/_<id>/<write>.json                          quarters that were written alone since that write
     lake.json                                           the version
 
 A write puts its files first and then one manifest, in a single request: before it the old files are read, after it the
-new ones, and a writer that was killed between leaves files that nobody names. Writers of different quarters put
-different manifests, so that none undoes another's. A whole table written anew has a new id, under which no quarter was
-written yet. What is no longer named can still be read by whoever asked just before, and is removed a day later.
+new ones, and a writer that was killed between leaves files that nobody names. Each writer of some quarters puts a
+manifest of its own, which counts for a quarter where its version is the highest: writers of different quarters undo
+nothing of each other, and of two that meet on one quarter one has written it. A whole table written anew has a new id,
+under which no quarter was written yet. What no longer counts can still be read by whoever asked just before, and is
+removed a day later.
 """
 
 from __future__ import annotations
@@ -37,7 +39,7 @@ _NOTE = "lake.json"
 _MOST_NOTE_BYTES = 10_000
 _QUARTER = r"[A-Za-z0-9][A-Za-z0-9-]{0,31}"
 _FILE = re.compile(rf"quarter=({_QUARTER})/[0-9a-f]{{32}}-\d{{4,9}}\.parquet")
-_MANIFEST = re.compile(rf"_([0-9a-f]{{32}})/({_QUARTER})\.json")
+_MANIFEST = re.compile(r"_([0-9a-f]{32})/[0-9a-f]{32}\.json")
 _ID = re.compile(r"[0-9a-f]{32}")
 _FIX = (
     "Remove it and run `quarterdeck build`, `verify` and `measure`, which write the table again; find out who wrote it."
@@ -46,13 +48,16 @@ _FIX = (
 
 _Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 _Size = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+_Version = Annotated[int, msgspec.Meta(ge=1, le=2**53)]
+_Quarter = Annotated[str, msgspec.Meta(pattern=rf"\A{_QUARTER}\Z")]
 
 
 class Manifest(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """Which files a table, or a quarter of it, has now, and which it no longer has since when.
+    """Which files a write made a table, or some quarters of it, and which it replaced when.
 
     `files` are names below the table with their sizes in bytes; `columns` are those that each of the files has;
-    `earlier` are the ids of former writes of the table.
+    `versions` are the quarters that were written alone, each with the number of such writes; `earlier` are the ids of
+    former writes of the table.
     """
 
     format: int
@@ -61,19 +66,30 @@ class Manifest(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     files: list[tuple[str, _Size]]
     retired: dict[str, _Moment] = {}
     earlier: dict[str, _Moment] = {}
+    versions: dict[_Quarter, _Version] = {}
 
 
 class _Table(msgspec.Struct, frozen=True):
     """All manifests of a table that count."""
 
     whole: Manifest
-    quarters: dict[str, Manifest]
+    # Of quarters that were written alone since, by their names.
+    parts: dict[str, Manifest]
+
+    def newest(self) -> dict[str, tuple[int, str]]:
+        """The version that counts of each quarter that was written alone, and the manifest that has it."""
+        found: dict[str, tuple[int, str]] = {}
+        for path, manifest in self.parts.items():
+            for quarter, version in manifest.versions.items():
+                found[quarter] = max(found.get(quarter, (0, "")), (version, path))
+        return found
 
     def files(self) -> list[tuple[str, int, Manifest]]:
         """Every file that is read, with its size and the manifest that names it."""
-        found = [(name, size, self.whole) for name, size in self.whole.files if _quarter_of(name) not in self.quarters]
-        for manifest in self.quarters.values():
-            found += [(name, size, manifest) for name, size in manifest.files]
+        newest = self.newest()
+        found = [(name, size, self.whole) for name, size in self.whole.files if _quarter_of(name) not in newest]
+        for path, manifest in self.parts.items():
+            found += [(name, size, manifest) for name, size in manifest.files if newest[_quarter_of(name)][1] == path]
         return sorted(found, key=lambda entry: entry[0])
 
 
@@ -109,14 +125,16 @@ class ObjectLake:
         return sorted({_quarter_of(file) for file, _, _ in self._table(name).files()})
 
     def replace(self, name: str, built: Path, partitions: Collection[str] | None = None) -> None:
-        """Put the files under fresh names, then the manifest that names them: one, or one for each quarter."""
+        """Put the files under fresh names, then the one manifest that names them."""
         before = self._table(name)
         write = uuid.uuid4().hex
         local: dict[str, Path] = {}
         for folder in sorted(built.iterdir()):
             for number, file in enumerate(sorted(folder.glob("*.parquet"))):
                 local[f"quarter={folder.name.split('=', 1)[1]}/{write}-{number:04d}.parquet"] = file
-        if partitions is None and not local and not before.files():
+        if partitions is not None and not {_quarter_of(file) for file in local} <= set(partitions):
+            raise ValueError(f"files of other quarters than {sorted(partitions)}")
+        if not local and not (before.files() if partitions is None else partitions):
             return
         columns = _common_columns(local.values())
         self._store.upload({f"{name}/{file}": path for file, path in local.items()})
@@ -129,22 +147,21 @@ class ObjectLake:
                 write,
                 columns,
                 sorted(sizes.items()),
-                {**_fresh(now, before.whole.retired, *(one.retired for one in before.quarters.values())), **gone},
+                {**_fresh(now, before.whole.retired, *(one.retired for one in before.parts.values())), **gone},
                 {**_fresh(now, before.whole.earlier), before.whole.id: now},
             )
             self._store.write(f"{name}/_table.json", msgspec.json.encode(manifest))
         else:
-            for quarter in sorted(partitions):
-                gone = {file: now for file, _, _ in before.files() if _quarter_of(file) == quarter}
-                kept = before.quarters[quarter].retired if quarter in before.quarters else {}
-                manifest = Manifest(
-                    FORMAT,
-                    before.whole.id,
-                    columns,
-                    sorted(entry for entry in sizes.items() if _quarter_of(entry[0]) == quarter),
-                    {**_fresh(now, kept), **gone},
-                )
-                self._store.write(f"{name}/_{before.whole.id}/{quarter}.json", msgspec.json.encode(manifest))
+            newest = before.newest()
+            manifest = Manifest(
+                FORMAT,
+                before.whole.id,
+                columns,
+                sorted(sizes.items()),
+                {file: now for file, _, _ in before.files() if _quarter_of(file) in partitions},
+                versions={quarter: newest.get(quarter, (0, ""))[0] + 1 for quarter in sorted(partitions)},
+            )
+            self._store.write(f"{name}/_{before.whole.id}/{write}.json", msgspec.json.encode(manifest))
         there = self._store.list(name)
         after = self._table(name, there)
         if partitions is not None and after.whole.id != before.whole.id:
@@ -183,18 +200,18 @@ class ObjectLake:
         place = f"{name}/_table.json"
         found = self._store.read(place, MOST_BYTES)
         whole = Manifest(FORMAT, FIRST_ID, [], []) if found is None else self._decoded(place, found)
-        named = {
-            path: match[2]
+        named = [
+            path
             for path in (self._store.list(f"{name}/_{whole.id}") if there is None else there)
             if (match := _MANIFEST.fullmatch(path.removeprefix(f"{name}/"))) and match[1] == whole.id
-        }
-        quarters: dict[str, Manifest] = {}
-        for path, content in self._store.read_all(list(named), MOST_BYTES).items():
+        ]
+        parts: dict[str, Manifest] = {}
+        for path, content in self._store.read_all(named, MOST_BYTES).items():
             manifest = self._decoded(path, content)
-            if manifest.id != whole.id or any(_quarter_of(file) != named[path] for file, _ in manifest.files):
+            if manifest.id != whole.id or any(_quarter_of(file) not in manifest.versions for file, _ in manifest.files):
                 raise LakeError("is the manifest of something else", where=self._store.url_of(path), fix=_FIX)
-            quarters[named[path]] = manifest
-        return _Table(whole, quarters)
+            parts[path] = manifest
+        return _Table(whole, parts)
 
     def _decoded(self, place: str, content: bytes) -> Manifest:
         where = self._store.url_of(place)
@@ -220,15 +237,16 @@ class ObjectLake:
         """Remove what no manifest has named for a day; a failure harms no reader, and the next write tries again."""
         try:
             kept = {file for file, _, _ in table.files()}
-            kept.update(_fresh(now, table.whole.retired, *(one.retired for one in table.quarters.values())))
+            kept.update(_fresh(now, table.whole.retired, *(one.retired for one in table.parts.values())))
             ids = {table.whole.id, *_fresh(now, table.whole.earlier)}
-            old = [
-                path
-                for path, stored in there.items()
-                if stored.changed_at is not None
-                and now - stored.changed_at > KEPT_FOR
-                and _is_ours(path.removeprefix(f"{name}/"), kept, ids)
-            ]
+            aged = {path for path, one in there.items() if one.changed_at and now - one.changed_at > KEPT_FOR}
+            newest = table.newest()
+            old = [path for path in aged if _is_ours(path.removeprefix(f"{name}/"), kept, ids)]
+            # All of whose quarters were written again, a day ago: none of what it replaced is read any more.
+            for path, manifest in table.parts.items():
+                counting = {newest[quarter][1] for quarter in manifest.versions}
+                if path not in counting and counting <= aged:
+                    old.append(path)
             self._store.remove(old)
         except LakeError as error:
             progress.report("lake", f"what {name} no longer needs was not removed: {error.where}: {error.what}")

@@ -134,6 +134,21 @@ def test_a_quarter_that_was_never_written_whole_can_be_written_alone(settings: S
     assert keys(settings) == ["m0"]
 
 
+def test_quarters_that_are_written_together_are_seen_at_once(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(settings, "2026-01-05", "2026-04-05", "1971-01-01")
+    put: list[str] = []
+    write_object = ObjectStore.write
+    monkeypatch.setattr(ObjectStore, "write", lambda *given: put.append(given[1]) or write_object(*given))
+    with connect(settings) as con:
+        calendar(con)
+        moved = incidents("2026-04-05", "2026-04-05", key="n")
+        write_partitions(con, settings, TABLE, moved, ["2026-Q1", "2026-Q2"])
+    assert len(put) == 1
+    assert keys(settings) == ["i2", "n0", "n1"]
+
+
 def test_whoever_asked_before_a_write_reads_the_old_rows_for_another_day(
     s3_settings: MakeSettings, s3: s3fs.S3FileSystem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -389,21 +404,20 @@ class Killed(BaseException):
 
 QUARTERS = ("2026-Q1", "2026-Q2", "undated")
 KEYS = st.frozensets(st.text("ab", min_size=1, max_size=2), max_size=3)
-WHOLE = st.tuples(st.none(), st.dictionaries(st.sampled_from(QUARTERS), KEYS, max_size=3))
-ALONE = st.sampled_from(QUARTERS).flatmap(
-    lambda quarter: st.tuples(st.just(quarter), st.fixed_dictionaries({quarter: KEYS}))
-)
+SOME = st.dictionaries(st.sampled_from(QUARTERS), KEYS, min_size=1)
+WRITES = st.tuples(st.sampled_from(["whole", "some quarters"]), SOME, st.sampled_from(["", "killed", "a day later"]))
 
 
 @examples(max_examples=25)
-@given(st.lists(st.tuples(WHOLE | ALONE, st.sampled_from(["", "killed", "a day later"])), max_size=8))
+@given(st.lists(WRITES, max_size=8))
 def test_after_any_writes_a_table_is_what_the_last_ones_made_it(
-    writes: list[tuple[tuple[str | None, dict[str, frozenset[str]]], str]],
+    writes: list[tuple[str, dict[str, frozenset[str]], str]],
 ) -> None:
     store = ObjectStore(f"memory://any-{uuid.uuid4().hex}", {})
     lake = ObjectLake(store)
     expected: dict[str, frozenset[str]] = {}
-    for (alone, rows), event in writes:
+    for what, rows, event in writes:
+        partitions = None if what == "whole" else list(rows)
         with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
             for quarter, keys_of_quarter in rows.items():
                 if keys_of_quarter:
@@ -415,10 +429,10 @@ def test_after_any_writes_a_table_is_what_the_last_ones_made_it(
             if event == "killed":
                 patch.setattr(store, "write", raiser(Killed()))
                 with suppress(Killed):
-                    lake.replace(TABLE, Path(folder), None if alone is None else [alone])
+                    lake.replace(TABLE, Path(folder), partitions)
                 continue
-            lake.replace(TABLE, Path(folder), None if alone is None else [alone])
-        expected = rows if alone is None else {**expected, **rows}
+            lake.replace(TABLE, Path(folder), partitions)
+        expected = rows if partitions is None else {**expected, **rows}
     found: dict[str, frozenset[str]] = {}
     for file in lake.files(TABLE):
         name = name_of(file.path)
@@ -463,6 +477,8 @@ def manifest(**changes: Any) -> bytes:
         (manifest(earlier={"x/../y": "2026-01-01T00:00:00Z"}), "has an id that is none"),
         (manifest(format=2), "is a manifest of format 2"),
         (manifest(more=1), "is no manifest of this lake"),
+        (manifest(versions={"../x": 1}), "is no manifest of this lake"),
+        (manifest(versions={"2026-Q1": 0}), "is no manifest of this lake"),
     ],
 )
 def test_a_hostile_manifest_is_refused_in_words(settings: Settings, content: bytes, said: str) -> None:
@@ -481,15 +497,17 @@ def test_a_manifest_that_is_too_large_is_not_read(settings: Settings, monkeypatc
     with pytest.raises(LakeError, match=r"_table\.json: is larger than 300 bytes"):
         lake_relation(settings, TABLE)
     store_of(settings).write(f"{TABLE}/_table.json", manifest(files=[]))
-    store_of(settings).write(f"{TABLE}/_{'b' * 32}/2026-Q1.json", manifest() + b" " * 1000)
-    with pytest.raises(LakeError, match=r"2026-Q1\.json: is larger than 300 bytes"):
+    store_of(settings).write(f"{TABLE}/_{'b' * 32}/{'c' * 32}.json", manifest() + b" " * 1000)
+    with pytest.raises(LakeError, match=r"c\.json: is larger than 300 bytes"):
         lake_relation(settings, TABLE)
 
 
-@pytest.mark.parametrize("changes", [{"id": "c" * 32}, {"files": [[FILE.replace("Q1", "Q2"), 1]]}])
+@pytest.mark.parametrize(
+    "changes", [{"id": "c" * 32, "versions": {"2026-Q1": 1}}, {"versions": {"2026-Q2": 1}}, {"versions": {}}]
+)
 def test_a_manifest_of_something_else_is_refused(settings: Settings, changes: dict[str, Any]) -> None:
     store_of(settings).write(f"{TABLE}/_table.json", manifest(files=[]))
-    store_of(settings).write(f"{TABLE}/_{'b' * 32}/2026-Q1.json", manifest(**changes))
+    store_of(settings).write(f"{TABLE}/_{'b' * 32}/{'c' * 32}.json", manifest(**changes))
     with pytest.raises(LakeError, match="is the manifest of something else"):
         lake_relation(settings, TABLE)
 
