@@ -7,7 +7,7 @@ UV_LOCK := --python-version 3.11 --universal --generate-hashes --no-annotate --n
 	--strip-extras --allow-unsafe
 
 .DEFAULT_GOAL := help
-.PHONY: help pack test test-fast lint format types bench bench-engines docs ui lock clean
+.PHONY: help pack test test-fast lint format types bench bench-daily bench-engines docs ui lock clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 16
@@ -51,6 +51,9 @@ types: .venv/dev.done ## mypy, strict
 bench: .venv/dev.done ## Generate, build and measure at scale, and print ratios
 	$(BIN)/python -m benchmarks
 	$(BIN)/python -m benchmarks.supply_chain
+
+bench-daily: .venv/dev.done ## One more day of facts against the time that everything took
+	$(BIN)/python -m benchmarks.daily
 
 bench-engines: .venv/dev.done ## The same questions on DuckDB, Polars and Spark (1 M run attempts)
 	$(BIN)/python -m benchmarks.engines

@@ -15,7 +15,7 @@ from typing import Any
 from analytics.catalog import Service
 from analytics.delivery.attempts import BuiltOf, attempts_of
 from analytics.delivery.history import CommitFacts, History
-from analytics.delivery.records import Incident, PullRequestFacts, Rules
+from analytics.delivery.records import Incident, PullRequestFacts, Rules, ServiceFacts
 from analytics.delivery.rows import Row, fact_rows
 from analytics.delivery.service_facts import derive_service
 from analytics.globs import name_matches
@@ -78,8 +78,10 @@ class Batch:
     incidents: Mapping[str, Sequence[Incident]]
 
 
-def derive_batch(batch: Batch, terms: Terms, built_of: BuiltOf | None = None) -> Iterator[tuple[str, Row]]:
-    """Every fact of a batch's services as (table, row), service by service."""
+def derive_batch(
+    batch: Batch, terms: Terms, built_of: BuiltOf | None = None, *, with_reach: bool = False
+) -> Iterator[tuple[str, Row]]:
+    """Every fact of a batch's services as (table, row), service by service; `with_reach` adds `commit_reach`."""
     rules = terms.rules
 
     @lru_cache(maxsize=100_000)
@@ -105,6 +107,24 @@ def derive_batch(batch: Batch, terms: Terms, built_of: BuiltOf | None = None) ->
         except Exception as error:
             error.add_note(f"while the facts of service '{service.name}' were derived")
             raise
+        if with_reach:
+            yield from reach_of(facts)
+
+
+def reach_of(facts: ServiceFacts) -> Iterator[tuple[str, Row]]:
+    """Rows of `commit_reach`, from which a later build continues a service."""
+    name = facts.service.name
+    for row in facts.reach:
+        yield (
+            "commit_reach",
+            {
+                "service": name,
+                "sha": row.sha,
+                "sequence": row.sequence,
+                "owner_sequence": row.owner_sequence,
+                "counted": row.counted,
+            },
+        )
 
 
 def histories_of(rows: Iterable[Sequence[Any]], bots: Collection[str]) -> dict[str, History]:

@@ -39,8 +39,10 @@ from analytics.delivery.pipelines import pipeline_facts
 from analytics.delivery.practices import practice_facts, quarter_rows, runbook_rows
 from analytics.delivery.queries import sql
 from analytics.delivery.records import Incident, Rules
+from analytics.delivery.service_facts import KEPT_DEPLOYMENTS
 from analytics.delivery.since import Since, begin
 from analytics.delivery.touched import create_attempt_inputs, incident_input_rows, read_touched
+from analytics.delivery.windows import Continued, continue_services, create_references, read_windows
 from analytics.engines import open_engine
 from analytics.engines.duck import DuckEngine
 from analytics.engines.port import Engine
@@ -69,6 +71,9 @@ class BuildSummary:
     unmapped: int = 0
     # Why everything was made anew; None where the last build was updated.
     whole: str | None = None
+    # Of the services of an update: those continued from where they were known, and those derived from their beginning.
+    continued: int = 0
+    derived: int = 0
 
 
 @taking_turns(STAGE, derives=False)
@@ -323,13 +328,27 @@ def _delivery_facts(
     create_attempt_inputs(con)
     incident_inputs = incident_input_rows(incidents)
     services = list(catalog.services)
+    filtered = {service.repository.casefold() for service in catalog.services if service.paths}
+    continued = Continued()
     if since is not None:
-        touched = read_touched(con, settings, since, incident_inputs).services(repositories)
-        services = [service for service in services if service.name in touched]
-    _derive(con, engine, parts, settings, services, repositories, incidents, catalog, terms, built_of)
-    names = [(service.name,) for service in services]
-    engine.create_values("derived_services", {"service": "VARCHAR"}, names)
-    for table in FACT_TABLES:
+        assert isinstance(engine, DuckEngine)
+        touched = read_touched(con, settings, since, incident_inputs)
+        names = touched.services(repositories)
+        services = [service for service in services if service.name in names]
+        windows = read_windows(engine, settings, since, touched, services, repositories, incidents, filtered)
+        continued = continue_services(windows, incidents, terms, parts)
+        services = [service for service in services if service.name not in continued.services]
+        summary.continued, summary.derived = len(continued.services), len(services)
+        progress.report(
+            STAGE,
+            f"of {len(catalog.services):,} services, {len(continued.services):,} continued, "
+            f"{len(services):,} derived from their beginning",
+        )
+    assert isinstance(engine, DuckEngine)
+    _derive(engine, parts, settings, services, repositories, incidents, catalog, terms, built_of)
+    continued.create_tables(engine)
+    engine.create_values("derived_services", {"service": "VARCHAR"}, [(service.name,) for service in services])
+    for table in (*FACT_TABLES, "commit_reach"):
         rows = parts.relation(table)
         if since is None:
             summary.tables[table] = write_table(con, settings, table, rows)
@@ -342,27 +361,40 @@ def _delivery_facts(
     summary.tables["incident_inputs"] = write_table(
         con, settings, "incident_inputs", "SELECT * FROM incident_inputs_now"
     )
-    if since is not None:
-        progress.report(STAGE, f"{len(services):,} of {len(catalog.services):,} services derived again")
+    named = create_references(engine, settings, since, filtered, is_prepared=since is None and bool(services))
+    summary.tables["commit_references"] = write_table(con, settings, "commit_references", named)
 
 
 def _update_facts(con: duckdb.DuckDBPyConnection, settings: Settings, table: str, rows: str) -> None:
-    """Put the rows of the services that were derived again in the place of those that they had."""
+    """Put the rows of what was derived again in the place of those that it had."""
     leaving = "kept.service IN (SELECT service FROM derived_services)"
+    held = lake_relation(settings, table)
+    if table == "commit_reach":
+        leaving += " OR kept.service IN (SELECT service FROM continued_services)"
+        # What was reached before the window stays known for as long as it counts as late.
+        rows = (
+            f"{rows} UNION ALL BY NAME SELECT kept.* FROM {held} AS kept "
+            "JOIN continued_services AS c ON c.service = kept.service "
+            f"WHERE kept.sequence <= c.after AND kept.sequence > c.last - {KEPT_DEPLOYMENTS}"
+        )
+    else:
+        key = "incident_key" if table == "service_incidents" else "deployment_key"
+        leaving += (
+            f" OR EXISTS (SELECT 1 FROM continued_{key}s AS c WHERE c.service = kept.service AND c.{key} = kept.{key})"
+        )
     if table == "service_deployments":
         # How long a failure has been open is told up to the cut-off, which has moved for every service.
         rows = (
             f"{rows} UNION ALL BY NAME SELECT kept.* REPLACE (epoch_us(params.now) - epoch_us(coalesce(finished_at, "
-            f"created_at)) AS open_us) FROM (SELECT kept.* FROM {lake_relation(settings, table)} AS kept "
+            f"created_at)) AS open_us) FROM (SELECT kept.* FROM {held} AS kept "
             f"WHERE recovery_open AND NOT ({leaving})) AS kept CROSS JOIN params"
         )
-        leaving = f"(kept.recovery_open OR {leaving})"
-    replace_rows(con, settings, table, leaving=leaving, coming=rows)
+        leaving = f"kept.recovery_open OR {leaving}"
+    replace_rows(con, settings, table, leaving=f"({leaving})", coming=rows)
 
 
 def _derive(
-    con: duckdb.DuckDBPyConnection,
-    engine: Engine,
+    engine: DuckEngine,
     parts: TableParts,
     settings: Settings,
     services: Sequence[Service],
@@ -375,6 +407,7 @@ def _derive(
     """Every fact of some services, from all that is known of them."""
     if not services:
         return
+    con = engine.con
     if len(services) < len(catalog.services):
         wanted = {name for service in services for name in repositories[service.name]}
         engine.create_values("wanted_repositories", {"folded": "VARCHAR"}, [(name,) for name in sorted(wanted)])
@@ -401,6 +434,7 @@ def _derive(
                 ),
                 terms,
                 built_of,
+                with_reach=True,
             )
             for table, row in rows:
                 parts.add(table, row)

@@ -101,6 +101,8 @@ class ServiceChain:
         self.patches: set[tuple[str, str]] = set()
         self.owner: dict[tuple[str, str], Deployment] = {}
         self.owned: list[OwnedCommit] = []
+        # Which commits (their numbers) each deployment reached first: (its sequence, repository, numbers).
+        self.reached: list[tuple[int, str, list[int]]] = []
         self.by_commit: dict[tuple[str, str], PullRequestFacts] = {}
         self.by_merge: dict[tuple[str, str], PullRequestFacts] = {}
         for repository, requests in pull_requests.items():
@@ -114,9 +116,9 @@ class ServiceChain:
                 if request.merge_commit_sha:
                     self.by_merge[folded, request.merge_commit_sha] = request
 
-    def extend(self, deployments: Iterable[Deployment]) -> None:
-        """Take successful deployments in their order (finished_at, started_at, id)."""
-        for sequence, deployment in enumerate(sorted(deployments, key=lambda d: d.order), start=1):
+    def extend(self, deployments: Iterable[Deployment], after: int = 0) -> None:
+        """Take successful deployments in their order (finished_at, started_at, id), `after` of which came before."""
+        for sequence, deployment in enumerate(sorted(deployments, key=lambda d: d.order), start=after + 1):
             deployment.sequence = sequence
             deployment.previous = self.live
             self._resolve(deployment)
@@ -189,6 +191,8 @@ class ServiceChain:
             if history is None or number is None:
                 continue
             reached = history.reach_new(number, self.seen[folded])
+            if reached and deployment.sequence is not None:
+                self.reached.append((deployment.sequence, folded, reached))
             if folded not in self.started:
                 # The first revision known of a repository is where history starts; it owns nothing.
                 self.started.add(folded)

@@ -96,9 +96,8 @@ class FailureSearch:
             sign = self._hotfix_sign(deployment)
             if sign is not None:
                 self._set_rework(deployment, "hotfix", sign)
-                before = self.position[deployment.key] - 1
-                if before >= 0 and not blamed:
-                    blamed.append(("hotfix", self.successes[before], f"followed by hotfix {deployment.key} ({sign})"))
+                if not blamed and (before := self._deployed_before(deployment)) is not None:
+                    blamed.append(("hotfix", before, f"followed by hotfix {deployment.key} ({sign})"))
             for method, culprit, evidence in blamed:
                 deployment.blames = deployment.blames or culprit
                 self.links.append(
@@ -109,6 +108,10 @@ class FailureSearch:
     def _set_rework(deployment: Deployment, kind: str, evidence: str) -> None:
         if deployment.rework is None:
             deployment.rework, deployment.rework_evidence = kind, evidence
+
+    def _deployed_before(self, deployment: Deployment) -> Deployment | None:
+        before = self.position[deployment.key] - 1
+        return self.successes[before] if before >= 0 else None
 
     def _first_change_between(self, target: Deployment, rollback: Deployment) -> Deployment | None:
         between = self.successes[self.position[target.key] + 1 : self.position[rollback.key]]
@@ -224,7 +227,7 @@ class FailureSearch:
             if named is None:
                 return None, "unknown_pull_request"
         else:
-            named = next((d for d in reversed(self.successes) if _is_version(d, link.value)), None)
+            named = next((d for d in reversed(self.successes) if is_version(d, link.value)), None)
             if named is None:
                 return None, "unknown_version"
         if named.outcome != "success" and not self.service.failed_attempt_is_failure:
@@ -351,6 +354,7 @@ def source_names(deployment: Deployment) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def _is_version(deployment: Deployment, version: str) -> bool:
+def is_version(deployment: Deployment, version: str) -> bool:
+    """Whether a deployment is of a version: its ref, or the last part of it."""
     ref = deployment.ref or ""
     return version in (ref, ref.rsplit("/", 1)[-1])

@@ -214,6 +214,16 @@ class IncidentRow:
     unlinked_reason: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class ReachRow:
+    """A commit that a service has not reached (no sequence), or reached lately, and who recorded it, if anybody."""
+
+    sha: str
+    sequence: int | None
+    owner_sequence: int | None
+    counted: bool | None
+
+
 @dataclass
 class ServiceFacts:
     """Everything derived for one service."""
@@ -223,3 +233,5 @@ class ServiceFacts:
     commits: list[OwnedCommit] = field(default_factory=list)
     links: list[FailureLink] = field(default_factory=list)
     incidents: list[IncidentRow] = field(default_factory=list)
+    # What a later build asks of the chain (`service_facts.reach_rows`).
+    reach: list[ReachRow] = field(default_factory=list)

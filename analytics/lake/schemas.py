@@ -397,6 +397,22 @@ FACT_TABLES = {
             published=False,
         ),
         Table(
+            "commit_reach",
+            _columns("service, sha, sequence BIGINT, owner_sequence BIGINT, counted BOOLEAN"),
+            None,
+            "Commits that a service has not shipped, or shipped by one of its last deployments.",
+            published=False,
+            sorted_by=("service",),
+        ),
+        Table(
+            "commit_references",
+            _columns("repository, sha, kind, named"),
+            None,
+            "What commits name: reverts, picks, parents that are not known.",
+            published=False,
+            sorted_by=("repository",),
+        ),
+        Table(
             "incident_inputs",
             _columns("service, incident_key, fingerprint"),
             None,
