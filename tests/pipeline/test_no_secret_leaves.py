@@ -69,8 +69,8 @@ def texts(folder: Path) -> Iterator[tuple[Path, str]]:
         yield path, content.decode("utf-8", "replace")
         if path.suffix == ".duckdb":
             with duckdb.connect(str(path), read_only=True) as con:
-                for (table,) in con.execute("SELECT table_name FROM duckdb_tables()").fetchall():
-                    yield path, repr(con.execute(f'FROM "{table}"').fetchall())
+                for schema, table in con.execute("SELECT schema_name, table_name FROM duckdb_tables()").fetchall():
+                    yield path, repr(con.execute(f'FROM "{schema}"."{table}"').fetchall())
         elif path.suffix == ".parquet":
             yield path, repr(pl.read_parquet(path).rows())
         elif content.startswith(b"SQLite format 3"):
