@@ -48,6 +48,9 @@ class FolderLake:
     def replace(self, name: str, built: Path, partitions: Collection[str] | None = None) -> None:
         """Move every built file into place by rename, then remove the ones that are no longer part of the table."""
         target = self._folder / name
+        others = {folder.name.split("=", 1)[1] for folder in built.iterdir()} - set(partitions or ())
+        if partitions is not None and others:
+            raise ValueError(f"files of other quarters than {sorted(partitions)}: {sorted(others)}")
         kept: set[Path] = set()
         for folder in sorted(built.iterdir()):
             destination = target / f"quarter={folder.name.split('=', 1)[1]}"

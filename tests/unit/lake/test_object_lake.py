@@ -46,7 +46,7 @@ from analytics.lake.tables import (
 from analytics.lake.turns import lake_turn
 from analytics.lake.version import LAKE_VERSION, lake_version, note_lake_version
 from analytics.lake_files import name_of
-from analytics.object_store import ObjectStore, open_store
+from analytics.object_store import ObjectStore, Stored, open_store
 from analytics.settings import Settings, load_settings
 from tests.fakes.s3 import KEY, SECRET
 
@@ -171,6 +171,27 @@ def test_whoever_asked_before_a_write_reads_the_old_rows_for_another_day(
     assert str(fault.fix).startswith("Run the stage again.")
     assert keys(settings) == ["x0"]
     assert len(objects(settings, s3)) == 2  # the manifest and its file
+
+
+def test_what_is_old_and_was_replaced_just_now_is_still_there(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = ObjectStore.list
+
+    def two_days_older(self: ObjectStore, folder: str) -> dict[str, Stored]:
+        long_ago = datetime.now(UTC) - timedelta(days=2)
+        return {name: Stored(one.size, long_ago) for name, one in listed(self, folder).items()}
+
+    monkeypatch.setattr(ObjectStore, "list", two_days_older)
+    write(settings, "2026-01-05", "2026-04-05")
+    write_quarter(settings, "2026-Q2", "2026-04-05", "n")
+    asked = [lake_relation(settings, TABLE)]
+    write_quarter(settings, "2026-Q1", "2026-01-05", "n")
+    asked.append(lake_relation(settings, TABLE))
+    write(settings, "2026-01-05", key="w")
+    write(settings, "2026-01-05", key="x")
+    assert [keys(settings, relation) for relation in asked] == [["i0", "n0"], ["n0", "n0"]]
+    assert keys(settings) == ["x0"]
 
 
 def test_a_column_that_an_earlier_version_did_not_write_is_null(settings: Settings) -> None:
@@ -408,7 +429,7 @@ SOME = st.dictionaries(st.sampled_from(QUARTERS), KEYS, min_size=1)
 WRITES = st.tuples(st.sampled_from(["whole", "some quarters"]), SOME, st.sampled_from(["", "killed", "a day later"]))
 
 
-@examples(max_examples=25)
+@examples(max_examples=80)
 @given(st.lists(WRITES, max_size=8))
 def test_after_any_writes_a_table_is_what_the_last_ones_made_it(
     writes: list[tuple[str, dict[str, frozenset[str]], str]],
