@@ -1,8 +1,8 @@
 """Publishing: the database people open, made from the lake in a fresh file and then renamed.
 
 Nobody writes to a file that is read. The fresh file is a copy of the published one in which the quarters that the lake
-has written again are replaced; without such a file, or where anything about it is in doubt, it is made from the whole
-lake. Its schema `lake` says what it was made from. Source: spec architecture.md section 2.
+has written again are replaced. Without a published file that is, byte for byte, what was written last, or where
+anything else about it is in doubt, it is made from the whole lake. Source: spec architecture.md section 2.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import duckdb
@@ -23,83 +24,88 @@ from analytics.settings import Settings
 STORAGE_VERSION = "v1.2.0"
 # Replaced rows leave room behind in a copy: one that has grown so many times is made anew.
 MOST_TIMES_AS_LARGE = 1.5
-_MADE_FROM = "published.lake.made_from"
 
-Digests = dict[tuple[str, str], str]
+Parts = dict[str, dict[str, str]]
+
+
+@dataclass(frozen=True)
+class Note:
+    """What was published last: the file's digest, of which tables it is, and what of the lake they were made from.
+
+    `size` is that of the file when it was last made from the whole lake, in bytes; `parts` are digests by table and
+    quarter.
+    """
+
+    sha256: str
+    size: int
+    form: str
+    parts: Parts
 
 
 def publish(settings: Settings) -> None:
     """Write `analytics.duckdb`: every table of the lake that readers ask for."""
-    present = {
-        (table.name, quarter): digest
-        for table in TABLES.values()
-        if table.published
-        for quarter, digest in table_digests(settings, table.name).items()
-    }
+    present = {table.name: table_digests(settings, table.name) for table in TABLES.values() if table.published}
+    note_path = settings.temp_dir / "published.json"
     with scratch(settings) as folder:
         target = folder / "analytics.duckdb"
+        note = _read_note(note_path)
         with connect(settings) as con:
-            if not _update(con, settings, target, present):
+            size = None if note is None else _update(con, settings, target, note, present)
+            if size is None:
                 target.unlink(missing_ok=True)
-                _make(con, settings, target, present)
+                size = _make(con, settings, target)
+        written = folder / "published.json"
+        written.write_text(json.dumps(asdict(Note(_sha256(target), size, _form(), present))), encoding="utf-8")
         settings.published_path.parent.mkdir(parents=True, exist_ok=True)
         target.replace(settings.published_path)
+        written.replace(note_path)
 
 
-def _make(con: duckdb.DuckDBPyConnection, settings: Settings, target: Path, present: Digests) -> None:
-    """Make a file from the whole lake."""
+def _read_note(path: Path) -> Note | None:
+    try:
+        return Note(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):  # none, or one of another version
+        return None
+
+
+def _make(con: duckdb.DuckDBPyConnection, settings: Settings, target: Path) -> int:
+    """Make a file from the whole lake; its size."""
     _attach(con, target)
     con.execute("BEGIN")
     for table in TABLES.values():
         if table.published:
             _create(con, settings, table)
-    _finish(con, present)
-    con.execute("COMMIT")
-    con.execute("CHECKPOINT published")
-    # Copies are held against the size of a file without room between its rows.
-    con.execute(f"INSERT INTO {_MADE_FROM} VALUES ('', 'size', ?)", [str(target.stat().st_size)])
-    con.execute("CHECKPOINT published")
-    con.execute("DETACH published")
+    _finish(con)
+    return target.stat().st_size
 
 
-def _update(con: duckdb.DuckDBPyConnection, settings: Settings, target: Path, present: Digests) -> bool:
-    """Make a copy of the published file what the lake is now; False where that cannot be relied upon."""
-    if not settings.published_path.is_file():
-        return False
-    shutil.copyfile(settings.published_path, target)
+def _update(con: duckdb.DuckDBPyConnection, settings: Settings, target: Path, note: Note, present: Parts) -> int | None:
+    """Make a copy of the published file what the lake is now; None where that cannot be relied upon."""
     try:
-        _attach(con, target)
-    except duckdb.Error:  # damaged, or of a version that this one does not read
-        return False
-    try:
-        con.execute("BEGIN")
-        before = _made_from(con)
-        size = int(before.pop(("", "size"), "0"))
-        done = (
-            before.pop(("", "form"), None) == _form()
-            and target.stat().st_size <= MOST_TIMES_AS_LARGE * size
-            and all(_bring_up(con, settings, table, before, present) for table in TABLES.values() if table.published)
-        )
-        if done:
-            _finish(con, present)
-            con.execute(f"INSERT INTO {_MADE_FROM} VALUES ('', 'size', ?)", [str(size)])
-    except duckdb.CatalogException:  # of a version that noted nothing
-        done = False
-    con.execute("COMMIT" if done else "ROLLBACK")
-    if done:
-        con.execute("CHECKPOINT published")
-    con.execute("DETACH published")
-    return done
+        shutil.copyfile(settings.published_path, target)
+    except FileNotFoundError:
+        return None
+    if (
+        note.form != _form()
+        or target.stat().st_size > MOST_TIMES_AS_LARGE * note.size
+        or _sha256(target) != note.sha256  # damaged, or written by somebody else
+    ):
+        return None
+    _attach(con, target)
+    con.execute("BEGIN")
+    for table in TABLES.values():
+        if table.published and not _bring_up(con, settings, table, note.parts[table.name], present[table.name]):
+            con.execute("ROLLBACK")
+            con.execute("DETACH published")
+            return None
+    _finish(con)
+    return note.size
 
 
 def _bring_up(
-    con: duckdb.DuckDBPyConnection, settings: Settings, table: Table, before: Digests, present: Digests
+    con: duckdb.DuckDBPyConnection, settings: Settings, table: Table, old: dict[str, str], new: dict[str, str]
 ) -> bool:
     """Replace what the lake has written again; whether the table has as many rows as in the lake then."""
-    old, new = (
-        {quarter: digest for (name, quarter), digest in digests.items() if name == table.name}
-        for digests in (before, present)
-    )
     changed = {quarter for quarter in {*old, *new} if old.get(quarter) != new.get(quarter)}
     if table.name == "snapshot":  # it says which values it stands beside
         _create(con, settings, table)
@@ -137,21 +143,17 @@ def _create(con: duckdb.DuckDBPyConnection, settings: Settings, table: Table) ->
     con.execute(f"COMMENT ON TABLE published.\"{table.name}\" IS '{words}'")
 
 
-def _finish(con: duckdb.DuckDBPyConnection, present: Digests) -> None:
-    """Say which values these are, and what the file was made from."""
+def _finish(con: duckdb.DuckDBPyConnection) -> None:
+    """Say which values these are, and let the file be whole."""
     con.execute("INSERT INTO published.snapshot VALUES ('snapshot_id', ?)", [_snapshot_id(con)])
-    con.execute("CREATE SCHEMA IF NOT EXISTS published.lake")
-    con.execute(f"CREATE OR REPLACE TABLE {_MADE_FROM} (name VARCHAR, part VARCHAR, digest VARCHAR)")
-    rows = [("", "form", _form()), *((name, part, digest) for (name, part), digest in sorted(present.items()))]
-    con.execute(
-        f"INSERT INTO {_MADE_FROM} SELECT unnest(?), unnest(?), unnest(?)",
-        [list(column) for column in zip(*rows, strict=True)],
-    )
+    con.execute("COMMIT")
+    con.execute("CHECKPOINT published")
+    con.execute("DETACH published")
 
 
-def _made_from(con: duckdb.DuckDBPyConnection) -> Digests:
-    rows = con.execute(f"SELECT name, part, digest FROM {_MADE_FROM}").fetchall()
-    return {(name, part): digest for name, part, digest in rows}
+def _sha256(path: Path) -> str:
+    with path.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def _form() -> str:
