@@ -88,11 +88,8 @@ def samples_changed(ended: Groups, running: Groups, old: npt.ArrayLike, new: npt
     sizes = ended.sizes + running.sizes
     enough = np.minimum(sizes[before], sizes[after]) >= MIN_N_MEDIAN
     censored = running.sizes[before] + running.sizes[after] > 0
-    for place in np.flatnonzero(enough & censored):
-        first, second = before[place], after[place]
-        tested.p_values[place], tested.directions[place] = _log_rank(
-            ended[first], running[first], ended[second], running[second]
-        )
+    for places in _passes(np.flatnonzero(enough & censored), sizes, before, after):
+        tested.p_values[places], tested.directions[places] = _log_rank(ended, running, before[places], after[places])
     for places in _passes(np.flatnonzero(enough & ~censored), ended.sizes, before, after):
         tested.p_values[places], tested.directions[places] = _mann_whitney(ended, before[places], after[places])
     return tested
@@ -312,30 +309,53 @@ def fisher_mid_p(k1: npt.ArrayLike, n1: npt.ArrayLike, k2: npt.ArrayLike, n2: np
     return np.asarray(np.clip(2 * np.minimum(lower, upper), 0, 1), dtype=np.float64)
 
 
-def _log_rank(
-    before: FloatArray, running_before: FloatArray, after: FloatArray, running_after: FloatArray
-) -> tuple[float, int]:
-    """The log-rank test of durations of which some are still running; NaN where at no end both had any."""
+def _log_rank(ended: Groups, running: Groups, old: IntArray, new: IntArray) -> tuple[FloatArray, IntArray]:
+    """The log-rank test of durations of which some are still running; NaN where at no end both periods had any."""
     from scipy import special
 
-    ends = np.sort(np.concatenate([before, after]))
-    if not ends.size:
-        return float("nan"), 0
-    first = np.flatnonzero(np.diff(ends, prepend=-np.inf))
-    times, ended = ends[first], np.diff(first, append=ends.size)
+    used, place = np.unique(np.concatenate([old, new]), return_inverse=True)
+    sides = place[: old.size], place[old.size :]
+    samples = [(one.starts[used], one.sizes[used]) for one in (ended, running)]
+    values = np.concatenate(
+        [one.values[ranges(*sample)] for one, sample in zip((ended, running), samples, strict=True)]
+    )
+    _, rank = np.unique(values, return_inverse=True)
+    span = int(rank.max(initial=0)) + 1
+    # Group and rank in one ascending number, for those that ended and for those still running.
+    keys, ends, left = [], [], 0
+    for _, sizes in samples:
+        keys.append(np.repeat(np.arange(used.size), sizes) * span + rank[left : left + int(sizes.sum())])
+        ends.append(np.cumsum(sizes))
+        left += int(sizes.sum())
+    sizes_ended = samples[0][1]
+    pooled = []
+    for side in sides:
+        mine = ranges((ends[0] - sizes_ended)[side], sizes_ended[side])
+        pooled.append(np.repeat(np.arange(side.size), sizes_ended[side]) * span + keys[0][mine] % span)
+    times, died = np.unique(np.concatenate(pooled), return_counts=True)
+    pair, at = times // span, times % span
     # Doubles: products of four counts outgrow integers.
     in_old, in_new = (
-        sum((sample.size - np.searchsorted(sample, times) for sample in side), np.zeros(times.size))
-        for side in ((before, running_before), (after, running_after))
+        sum(
+            (
+                end[side[pair]] - np.searchsorted(key, side[pair] * span + at)
+                for key, end in zip(keys, ends, strict=True)
+            ),
+            np.zeros(times.size),
+        )
+        for side in sides
     )
     both = in_new + in_old
-    many = both > 1
-    variance = float(np.sum((in_new * in_old * ended * (both - ended))[many] / (both**2 * (both - 1))[many]))
-    if not variance > 0:
-        return float("nan"), 0
-    score = (after.size - float((in_new * (ended / both)).sum())) / variance**0.5
+    with np.errstate(divide="ignore", invalid="ignore"):
+        parts = np.where(both > 1, in_new * in_old * died * (both - died) / (both**2 * (both - 1)), 0.0)
+    variance = _sums(pair, parts, old.size)
+    expected = _sums(pair, in_new * (died / both), old.size)
+    known = variance > 0
+    score = np.where(known, sizes_ended[sides[1]] - expected, 0.0) / np.sqrt(np.where(known, variance, 1.0))
     # The score counts ends above expectation in the new period: more ends mean shorter durations.
-    return float(2 * special.ndtr(-abs(score))), int(score < 0) - int(score > 0)
+    return np.where(known, 2 * special.ndtr(-np.abs(score)), np.nan), np.where(known, -np.sign(score), 0).astype(
+        np.int64
+    )
 
 
 def rates_changed(

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -100,6 +101,7 @@ class Comparing:
         self.ordered = ordered
         self._groups: dict[str, tuple[Groups, Groups]] = {}
         self._independent: bool | None = None
+        self._rows: list[npt.NDArray[Any]] | None = None
 
     def changes(self, metric: Metric, found: Measured, quarters: Sequence[int]) -> Changes:
         """A p-value and direction by place; `metric` is one of those that share the query."""
@@ -172,32 +174,43 @@ class Comparing:
         amount = "o.amount_us" if "amount_us" in columns else "o.amount_trillionths"
         is_open = "o.open" if "open" in columns else "o.excluded IS NOT NULL"
         running = f"CASE WHEN {is_open} THEN 1 ELSE 0 END"
-        plain = (
-            f"SELECT {place_sql(self.grid, self.metric)} AS place, CAST({amount} AS DOUBLE) AS amount, "
-            f"{running} AS running FROM dated AS o {members_join(self.metric)} AND m.scope = '{scope}' "
-            "WHERE o.excluded IS NULL"
-        )
-        query = plain
         size = self.grid.size(self.metric)
         if scope in self.ordered and not {"cluster", "open"} & columns:
             return self.ordered[scope], Groups(np.empty(0), np.zeros(size + 1, dtype=np.int64))
+        width = len(self.grid.quarters) * len(self.metric.series)
+        cell = f"subject_number * {width} + o.quarter_number * {len(self.metric.series)} + o.series_number AS cell"
+        plain = (
+            f"SELECT o.{cell}, CAST({amount} AS DOUBLE) AS amount, {running} AS running FROM dated AS o "
+            "WHERE o.excluded IS NULL"
+        )
+        query = plain
         if "cluster" in columns:
             # Commits of one deployment are no independent values: their median stands for them (`group_medians`).
-            medians = (
-                f"SELECT {place_sql(self.grid, self.metric)} AS place, o.amount, o.running FROM clustered AS o "
-                f"{members_join(self.metric)} AND m.scope = '{scope}'"
-            )
+            query = f"SELECT o.{cell}, o.amount, o.running FROM clustered AS o UNION ALL {plain} AND o.cluster IS NULL"
             if not self._one_subject_per_cluster(amount, running):
-                medians = (
-                    f"SELECT {place_sql(self.grid, self.metric)} AS place, percentile({amount}, 0.5e0) AS amount, "
-                    f"{running} AS running FROM dated AS o {members_join(self.metric)} AND m.scope = '{scope}' "
-                    "WHERE o.excluded IS NULL AND o.cluster IS NOT NULL "
-                    f"GROUP BY m.scope_number, o.quarter_number, o.series_number, o.cluster, {running}"
-                )
-            query = f"{medians} UNION ALL {plain} AND o.cluster IS NULL"
-        place, amounts, still = self.engine.arrays(query)
-        ended, open_ones = (Groups.of(amounts[still == state], place[still == state], size) for state in (0, 1))
-        return ended, open_ones
+                return self._load_spanning(scope, amount, running)
+        if self._rows is None:
+            self._rows = self.engine.arrays(query)
+        cells, amounts, still = self._rows
+        if (belonging := self.grid.belonging.get((self.metric.subject, scope))) is None:
+            cells, amounts, still = cells[:0], amounts[:0], still[:0]
+            return Groups.of(amounts, cells, size), Groups.of(amounts, cells, size)
+        row, place = belonging.places(cells.astype(np.int64), width)
+        if row is not None:
+            amounts, still = amounts[row], still[row]
+        return _ended_and_open(place, amounts, still, size)
+
+    def _load_spanning(self, scope: str, amount: str, running: str) -> tuple[Groups, Groups]:
+        """The same where clusters span subjects, so that each scope has medians of its own."""
+        of_scope = f"FROM dated AS o {members_join(self.metric)} AND m.scope = '{scope}' WHERE o.excluded IS NULL"
+        place, amounts, still = self.engine.arrays(
+            f"SELECT {place_sql(self.grid, self.metric)} AS place, percentile({amount}, 0.5e0) AS amount, "
+            f"{running} AS running {of_scope} AND o.cluster IS NOT NULL "
+            f"GROUP BY m.scope_number, o.quarter_number, o.series_number, o.cluster, {running} UNION ALL "
+            f"SELECT {place_sql(self.grid, self.metric)} AS place, CAST({amount} AS DOUBLE) AS amount, "
+            f"{running} AS running {of_scope} AND o.cluster IS NULL"
+        )
+        return _ended_and_open(place, amounts, still, self.grid.size(self.metric))
 
     def _one_subject_per_cluster(self, amount: str, running: str) -> bool:
         """Make the table `clustered`, a median per subject and cluster, and say whether it serves every scope.
@@ -218,6 +231,15 @@ class Comparing:
             )
             self._independent = clusters == of_subjects
         return self._independent
+
+
+def _ended_and_open(
+    place: npt.NDArray[Any], amounts: npt.NDArray[Any], running: npt.NDArray[Any], size: int
+) -> tuple[Groups, Groups]:
+    if not running.any():
+        return Groups.of(amounts, place, size), Groups(np.empty(0), np.zeros(size + 1, dtype=np.int64))
+    ended, open_ones = (Groups.of(amounts[running == state], place[running == state], size) for state in (0, 1))
+    return ended, open_ones
 
 
 def deviations_by_place(grid: Grid, metric: Metric, weekly: FloatArray) -> tuple[FloatArray, IntArray]:

@@ -30,8 +30,8 @@ QUARTER = "2026-Q1"
 # What each stage calls when part of its work is written.
 MIDDLE = {
     "pull": "analytics.landing.store.LandingStore._insert_page",
-    "build": "analytics.lake.tables._replace",
-    "verify": "analytics.lake.tables._replace",
+    "build": "analytics.lake.folders.FolderLake.replace",
+    "verify": "analytics.lake.folders.FolderLake.replace",
     "measure": "analytics.lake.publish._snapshot_id",
     "pack": "reports.pack.write_manifest",
 }
