@@ -51,6 +51,7 @@ types: .venv/dev.done ## mypy, strict
 bench: .venv/dev.done ## Generate, build and measure at scale, and print ratios
 	$(BIN)/python -m benchmarks
 	$(BIN)/python -m benchmarks.supply_chain
+	$(BIN)/python -m benchmarks.dora
 
 bench-daily: .venv/dev.done ## One more day of facts against the time that everything took
 	$(BIN)/python -m benchmarks.daily

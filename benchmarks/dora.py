@@ -10,8 +10,8 @@ grouping sets per metric, Kaplan and Meier's median by window functions. It know
 nothing is missing and which rows count. The product is asked for the same metrics by its own code path: from opening
 the lake to finished rows of `metric_values`, each with its 95 % interval, its covered days, how many rows were left out
 for which reason, why a value is undefined, and a reading, the test against the quarter before. All of that is on the
-product's side of the verdict; beside it stands the time without the readings. Not in it are other metrics, restatements
-and the published database: none of them is needed for these four.
+product's side of the verdict; beside it stands the time without the readings. Not in either are other metrics,
+restatements and the published database: none of them is needed for these four.
 """
 
 from __future__ import annotations

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,17 +11,14 @@ from hypothesis import HealthCheck, Phase, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from analytics.delivery.build import build
 from analytics.engine import connect
 from analytics.lake.tables import lake_relation, quarters_of, write_partitions, write_table
-from analytics.landing.pull import pull
 from analytics.metrics import measure as measuring
 from analytics.metrics.carrying import NOTE, OWN_DAY, Basis, forget_basis, stale_quarters
 from analytics.metrics.measure import measure
 from analytics.metrics.registry import BY_NAME, METRICS
 from analytics.periods import Quarter
-from analytics.sample.writing import write_sample
-from analytics.settings import Settings, load_settings
+from analytics.settings import Settings
 
 QUARTERS = [Quarter(2025, 4), Quarter(2026, 1), Quarter(2026, 2), Quarter(2026, 3)]
 LEAD, CHECKED, RUNS = BY_NAME["change_lead_time"], BY_NAME["verification_coverage"], BY_NAME["pipeline_rerun_rate"]
@@ -80,18 +76,6 @@ def test_a_quarter_that_was_not_over_or_not_measured_is_measured() -> None:
 def test_a_basis_is_noted_whole() -> None:
     assert Basis.of_rows(BEFORE.rows()) == BEFORE
     assert Basis.of_rows([]) is None
-
-
-@pytest.fixture(scope="module")
-def sample(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    """A small sample, built and measured once; each example changes it further."""
-    folder: Path = tmp_path_factory.mktemp("carrying")
-    write_sample(folder, services=12, quarters=3)
-    settings = load_settings(folder / "quarterdeck.yaml")
-    pull(settings)
-    build(settings)
-    (settings.packs_dir / "2099-Q4").mkdir(parents=True)  # every quarter that is over counts as published
-    return settings
 
 
 @pytest.fixture

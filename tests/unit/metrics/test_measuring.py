@@ -1,0 +1,40 @@
+"""However rows come together, the values and words are the same."""
+
+from __future__ import annotations
+
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from analytics.metrics import aggregates
+from analytics.metrics.measure import measured_quarters, measured_values, open_facts
+from analytics.metrics.readings import Comparing
+from analytics.metrics.registry import METRICS
+from analytics.settings import Settings
+
+KEY = ["metric", "scope", "name", "quarter", "series"]
+TIMED = [metric for metric in METRICS if metric.kind in ("quantile", "mean")]
+
+
+def values(settings: Settings) -> pl.DataFrame:
+    with open_facts(settings, TIMED) as facts:
+        quarters = measured_quarters(facts, settings.calendar)
+        return measured_values(facts, settings.calendar, quarters, TIMED).sort(KEY)
+
+
+def test_durations_that_the_engine_orders_have_the_same_quantiles(
+    sample: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = values(sample)
+    assert here["p_value"].count() > 100
+    monkeypatch.setattr(aggregates, "MOST_ROWS_HERE", -1)
+    assert_frame_equal(values(sample), here, check_exact=True)
+
+
+def test_medians_of_deployments_that_span_services_are_those_of_each_service(
+    sample: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    services = pl.col("scope") == "service"
+    own = values(sample).filter(services).drop("reading")
+    monkeypatch.setattr(Comparing, "_one_subject_per_cluster", lambda *_: False)
+    assert_frame_equal(values(sample).filter(services).drop("reading"), own, check_exact=True)
