@@ -132,6 +132,25 @@ def _build_and_measure_anew(settings: Settings) -> None:
     measure(settings)
 
 
+# What updates of the last build and measuring ask for: on Spark a build derives everything anew and notes nothing, and a
+# measuring notes its engine and the bytes that it read.
+NOTES = {
+    "build_note",
+    "attempt_inputs",
+    "incident_inputs",
+    "commit_reach",
+    "commit_references",
+    "measured_from",
+}
+
+
+def all_differences(expected: Settings, found: Settings) -> dict[str, list[Any]]:
+    """What differs between two lakes, by table, over all tables that there are."""
+    return {
+        table: told for table in TABLES if table not in NOTES and (told := lake_differences(table, expected, found))
+    }
+
+
 def lake_differences(table: str, expected: Settings, found: Settings) -> list[Any]:
     """Rows that only one of two lakes has, or what the paired ones say differently; floats as in `differences`."""
     columns = ", ".join(f'"{column}"' for column in TABLES[table].columns)

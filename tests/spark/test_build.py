@@ -1,7 +1,4 @@
-"""What Spark builds is what DuckDB builds: every table of the lake, row by row.
-
-No table is named here: whatever the lake's schemas list is compared, whichever stage wrote it.
-"""
+"""The build on executors: what is said when one fails, and a cluster that only Spark Connect leads to."""
 
 from __future__ import annotations
 
@@ -22,29 +19,10 @@ from analytics.delivery.build import build
 from analytics.delivery.records import Incident, Rules
 from analytics.engines import open_engine
 from analytics.errors import EngineError
-from analytics.lake.schemas import TABLES
 from analytics.landing.pull import pull
 from analytics.sample.writing import write_sample
 from analytics.settings import IncidentRules, ReworkRules, Settings, load_settings
-from tests.spark.conftest import lake_differences, on_spark
-
-# What an update of the last build asks for: on Spark a build derives everything anew, and notes nothing for the next.
-NOTES = {"build_note", "attempt_inputs", "incident_inputs", "commit_reach", "commit_references"}
-COMPARED = [table for table in TABLES if table not in NOTES]
-
-
-@pytest.mark.parametrize("table", COMPARED)
-def test_a_table_of_the_sample_is_the_same_when_spark_built_it(
-    table: str, sample: Settings, sample_on_spark: Settings
-) -> None:
-    assert lake_differences(table, sample, sample_on_spark) == []
-
-
-@pytest.mark.parametrize("table", COMPARED)
-def test_a_table_of_a_million_attempts_is_the_same_when_spark_built_it(
-    table: str, million: Settings, million_on_spark: Settings
-) -> None:
-    assert lake_differences(table, million, million_on_spark) == []
+from tests.spark.conftest import all_differences, on_spark
 
 
 def test_a_failure_on_an_executor_says_what_failed_and_for_which_service(spark_session: object, tmp_path: Path) -> None:
@@ -94,4 +72,4 @@ def test_a_cluster_behind_spark_connect_builds_the_same(connect_address: str, tm
     assert done.returncode == 0, done.stderr
     one, other = load_settings(here), load_settings(there)
     assert one.storage != other.storage
-    assert {table: told for table in COMPARED if (told := lake_differences(table, one, other))} == {}
+    assert all_differences(one, other) == {}
