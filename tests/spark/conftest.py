@@ -132,7 +132,7 @@ def _build_and_measure_anew(settings: Settings) -> None:
     measure(settings)
 
 
-# What updates of the last build and measuring ask for: on Spark a build derives everything anew and notes nothing, and a
+# What updates of the last build and measuring ask for. On Spark a build derives everything anew and notes nothing; a
 # measuring notes its engine and the bytes that it read.
 NOTES = {
     "build_note",
