@@ -42,7 +42,7 @@ from analytics.delivery.records import Incident, Rules
 from analytics.delivery.service_facts import KEPT_DEPLOYMENTS
 from analytics.delivery.since import Since, begin
 from analytics.delivery.touched import create_attempt_inputs, incident_input_rows, read_touched
-from analytics.delivery.windows import Continued, continue_services, create_references, read_windows
+from analytics.delivery.windows import SLACKS, Continued, continue_services, create_references, read_windows
 from analytics.engines import open_engine
 from analytics.engines.duck import DuckEngine
 from analytics.engines.port import Engine
@@ -335,9 +335,10 @@ def _delivery_facts(
         touched = read_touched(con, settings, since, incident_inputs)
         names = touched.services(repositories)
         services = [service for service in services if service.name in names]
-        windows = read_windows(engine, settings, since, touched, services, repositories, incidents, filtered)
-        continued = continue_services(windows, incidents, terms, parts)
-        services = [service for service in services if service.name not in continued.services]
+        for slack in SLACKS:
+            windows = read_windows(engine, settings, since, touched, services, repositories, incidents, filtered, slack)
+            continue_services(windows, incidents, terms, parts, continued)
+            services = [service for service in services if service.name not in continued.services]
         summary.continued, summary.derived = len(continued.services), len(services)
         progress.report(
             STAGE,

@@ -31,8 +31,8 @@ from analytics.lake.tables import lake_relation
 from analytics.settings import Settings
 
 # Successful deployments before the earliest change that are derived again with it: rollbacks, reverts and incidents
-# mostly speak of these.
-SLACK = 20
+# mostly speak of these. Where they speak of older ones, the longer window is tried.
+SLACKS = (10, 48)
 
 Pairs = Iterable[tuple[str, str]]
 
@@ -46,11 +46,12 @@ def read_windows(
     repositories: Mapping[str, Collection[str]],
     incidents: Mapping[str, Sequence[Incident]],
     path_filtered: Collection[str],
+    slack: int,
 ) -> list[Window]:
     """Windows of those services whose records allow it: one repository, no digests, a past that is long enough.
 
-    Needs `matched_attempts`, the views of the typed tables and the prelude; leaves `window_keys` (service,
-    deployment_key) behind.
+    A window begins `slack` successful deployments before the earliest change. Needs `matched_attempts`, the views of
+    the typed tables and the prelude; leaves `window_keys` (service, deployment_key) behind.
     """
     con = engine.con
     rewritten = rewritten_repositories(con, since)
@@ -63,7 +64,7 @@ def read_windows(
     }
     engine.create_values("plain_services", {"service": "VARCHAR", "folded": "VARCHAR"}, list(plain.items()))
     _create_changes(engine, settings, touched, plain, incidents)
-    lives = _create_window_keys(con, settings)
+    lives = _create_window_keys(con, settings, slack)
     _create_candidates(engine, settings, since, path_filtered)
     pairs = {
         "attempts": _grouped(con, f"SELECT service, {', '.join(ATTEMPT_COLUMNS)} FROM window_attempts"),
@@ -181,15 +182,18 @@ class Continued:
 
 
 def continue_services(
-    windows: Iterable[Window], incidents: Mapping[str, Sequence[Incident]], terms: Terms, parts: TableParts
-) -> Continued:
-    """Derive every window that allows it, and add its rows."""
+    windows: Iterable[Window],
+    incidents: Mapping[str, Sequence[Incident]],
+    terms: Terms,
+    parts: TableParts,
+    continued: Continued,
+) -> None:
+    """Derive every window that allows it, add its rows, and note what was `continued`."""
 
     @lru_cache(maxsize=100_000)
     def local_day(moment: datetime) -> date:
         return terms.calendar.local_day(moment)
 
-    continued = Continued()
     for window in windows:
         name = window.service.name
         try:
@@ -203,7 +207,6 @@ def continue_services(
         continued.services[name] = after, after + sum(one.outcome == "success" for one in facts.deployments)
         continued.deployments += [(name, key) for key in window.keys]
         continued.incidents += [(name, key) for key in told]
-    return continued
 
 
 def _grouped(con: duckdb.DuckDBPyConnection, query: str) -> dict[str, list[tuple[Any, ...]]]:
@@ -288,7 +291,7 @@ def _create_changes(
 
 
 def _create_window_keys(
-    con: duckdb.DuckDBPyConnection, settings: Settings
+    con: duckdb.DuckDBPyConnection, settings: Settings, slack: int
 ) -> dict[str, tuple[datetime, datetime | None, Deployment, int]]:
     """The tables `windows` (service, folded, start, after), `window_keys` and `window_attempts`.
 
@@ -304,8 +307,8 @@ def _create_window_keys(
             FROM old_deployments AS o LEFT JOIN first_changes AS f ON f.service = o.service
             WHERE o.outcome = 'success' AND (f.happened_at IS NULL OR o.happened_at < f.happened_at)
         ), starts AS (
-            SELECT service, min(happened_at) AS start FROM back WHERE back <= {SLACK}
-            GROUP BY service HAVING count(*) = {SLACK}
+            SELECT service, min(happened_at) AS start FROM back WHERE back <= {slack}
+            GROUP BY service HAVING count(*) = {slack}
         ), pasts AS (
             SELECT o.service, max(o.sequence) FILTER (o.happened_at < s.start) AS after, max(o.sequence) AS last,
                    bool_or(o.resolved) FILTER (o.happened_at < s.start) AS is_started
