@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
 from importlib import metadata, resources
@@ -24,6 +24,7 @@ import duckdb
 import polars as pl
 
 from analytics.lake.frames import polars_frame
+from analytics.lake.schemas import TABLES
 from analytics.lake.tables import UNDATED, clear_table, table_digests, write_table
 from analytics.metrics.coverage import Snapshot
 from analytics.metrics.metric import Metric
@@ -47,6 +48,8 @@ OWN_DAY = frozenset(
         "survey_answers",
     }
 )
+# Columns that move with the cut-off though nothing has happened: who does not read one is not reached by it.
+MOVING = {"service_deployments": "open_us"}
 # Told in full by the snapshot that a measuring begins with.
 _IN_SNAPSHOT = frozenset({"services"})
 _CODE = (".py", ".sql")
@@ -54,12 +57,17 @@ _CODE = (".py", ".sql")
 
 @dataclass(frozen=True)
 class Basis:
-    """What values are made from: digests of the tables by quarter, of everything else, and the quarters themselves."""
+    """What values are made from: digests of the tables by quarter, of everything else, and the quarters themselves.
+
+    `facts` of `OWN_DAY` tables are digests of rows, in whatever order and file; without the column that moves, which
+    is told apart as `TABLE.COLUMN`. `files` are digests of their bytes: the same bytes need no second look.
+    """
 
     cut_off: str
     rules: Mapping[str, str]
     facts: Mapping[tuple[str, str], str]
     quarters: tuple[str, ...]
+    files: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
     def rows(self) -> list[tuple[str, str, str, str]]:
         """As rows of the table `measured_from`: kind, name, quarter, fingerprint."""
@@ -67,6 +75,7 @@ class Basis:
             ("cut_off", "", "", self.cut_off),
             *(("rule", name, "", digest) for name, digest in self.rules.items()),
             *(("facts", name, quarter, digest) for (name, quarter), digest in self.facts.items()),
+            *(("files", name, quarter, digest) for (name, quarter), digest in self.files.items()),
             *(("quarter", "", quarter, "") for quarter in self.quarters),
         ]
 
@@ -82,6 +91,7 @@ class Basis:
             {name: digest for kind, name, _, digest in noted if kind == "rule"},
             {(name, quarter): digest for kind, name, quarter, digest in noted if kind == "facts"},
             tuple(sorted(quarter for kind, _, quarter, _ in noted if kind == "quarter")),
+            {(name, quarter): digest for kind, name, quarter, digest in noted if kind == "files"},
         )
 
 
@@ -91,8 +101,9 @@ def present_basis(
     snapshot: Snapshot,
     metrics: Sequence[Metric],
     quarters: Sequence[Quarter],
+    old: Basis | None,
 ) -> Basis:
-    """What a measuring of these quarters would be made from now; needs the views `services` and `snapshot`."""
+    """What a measuring of these quarters would be made from now; needs the views that `open_facts` makes."""
     tables = {table for metric in metrics for table in metric.tables} | {"service_deployments"}
     rules = {
         "code": _code(),
@@ -105,12 +116,53 @@ def present_basis(
         ),
         "collected": _digest(sorted(snapshot.collected)),
     }
-    facts = {
+    files = {
         (table, quarter): digest
         for table in sorted(tables - _IN_SNAPSHOT)
         for quarter, digest in table_digests(settings, table).items()
     }
-    return Basis(snapshot.now.isoformat(), rules, facts, tuple(map(str, quarters)))
+    facts: dict[tuple[str, str], str] = {}
+    for table in sorted(tables - _IN_SNAPSHOT):
+        present = {key: digest for key, digest in files.items() if key[0] == table}
+        if table in OWN_DAY:
+            facts |= _of_rows(con, table, present, old)
+        else:
+            facts |= present
+    return Basis(snapshot.now.isoformat(), rules, facts, tuple(map(str, quarters)), files)
+
+
+def _of_rows(
+    con: duckdb.DuckDBPyConnection, table: str, files: Mapping[tuple[str, str], str], old: Basis | None
+) -> dict[tuple[str, str], str]:
+    """Digests of a table's rows by quarter, for the quarters whose files are others than before."""
+    moving = MOVING.get(table)
+    names = [table] if moving is None else [table, f"{table}.{moving}"]
+    found: dict[tuple[str, str], str] = {}
+    wanted = []
+    for key, digest in files.items():
+        quarter = key[1]
+        if old is not None and old.files.get(key) == digest and all((name, quarter) in old.facts for name in names):
+            found |= {(name, quarter): old.facts[name, quarter] for name in names}
+        elif quarter == UNDATED:
+            found |= {(name, quarter): digest for name in names}
+        else:
+            wanted.append(quarter)
+    if not wanted:
+        return found
+    columns = [f't."{column}"' for column in TABLES[table].columns if column != moving]
+    hashes = [f"hash({', '.join(columns)})"]
+    if moving is not None:
+        hashes.append(f'hash(t."{moving}", {", ".join(columns)})')
+    # A sum and an exclusive or of 64 bits each, and how many: rows in any order.
+    digests = ", ".join(f"concat_ws('-', count(*), sum({one}), bit_xor({one}))" for one in hashes)
+    rows = con.execute(
+        f"SELECT c.quarter, {digests} FROM {table} AS t "
+        "JOIN (SELECT day, quarter FROM calendar WHERE list_contains(?, quarter)) AS c ON c.day = t.day GROUP BY 1",
+        [wanted],
+    ).fetchall()
+    for quarter, *told in rows:
+        found |= {(name, quarter): digest for name, digest in zip(names, told, strict=True)}
+    return found
 
 
 def noted_basis(con: duckdb.DuckDBPyConnection, settings: Settings) -> Basis | None:
@@ -167,9 +219,11 @@ def stale_quarters(
     for metric in metrics:
         # Reasons ask whether anything was deployed.
         tables = {*metric.tables, "service_deployments"} if metric.needs_deployments else set(metric.tables)
+        text = metric.observations_sql()
+        tables |= {f"{table}.{column}" for table, column in MOVING.items() if table in tables and column in text}
         reached = set(always)
         for table in tables & changed.keys():
-            if table not in OWN_DAY or UNDATED in changed[table]:
+            if table.split(".")[0] not in OWN_DAY or UNDATED in changed[table]:
                 reached = set(everything)
                 break
             reached |= {number for number, name in enumerate(names) if name in changed[table]}

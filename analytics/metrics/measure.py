@@ -84,8 +84,9 @@ def measure(settings: Settings, quarters: Sequence[Quarter] | None = None) -> Me
         con = facts.con
         measured = measured_quarters(facts, settings.calendar, quarters or ())
         parts = TableParts(folder)
-        basis = present_basis(con, settings, facts.snapshot, METRICS, measured)
-        stale = stale_quarters(noted_basis(con, settings), basis, settings.calendar, METRICS, measured)
+        before = noted_basis(con, settings)
+        basis = present_basis(con, settings, facts.snapshot, METRICS, measured, before)
+        stale = stale_quarters(before, basis, settings.calendar, METRICS, measured)
         kept = carried_values(settings, stale, measured)
         parts.add_frame("metric_values", measured_values(facts, settings.calendar, measured, METRICS, stale, kept))
         for metric in METRICS:

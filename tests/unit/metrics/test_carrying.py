@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +16,7 @@ from analytics.lake.tables import lake_relation, quarters_of, write_partitions, 
 from analytics.metrics import measure as measuring
 from analytics.metrics.carrying import NOTE, OWN_DAY, Basis, forget_basis, stale_quarters
 from analytics.metrics.measure import measure
+from analytics.metrics.metric import Metric
 from analytics.metrics.registry import BY_NAME, METRICS
 from analytics.periods import Quarter
 from analytics.settings import Settings
@@ -30,9 +31,11 @@ BEFORE = Basis(
 )
 
 
-def stale(after: Basis, before: Basis | None = BEFORE) -> dict[str, list[int]]:
+def stale(
+    after: Basis, before: Basis | None = BEFORE, metrics: Sequence[Metric] = (LEAD, CHECKED, RUNS)
+) -> dict[str, list[int]]:
     calendar = Settings(organization="Acme").calendar
-    found = stale_quarters(before, after, calendar, [LEAD, CHECKED, RUNS], QUARTERS)
+    found = stale_quarters(before, after, calendar, metrics, QUARTERS)
     return {name: sorted(numbers) for name, numbers in found.items()}
 
 
@@ -54,6 +57,13 @@ def test_deployments_reach_what_says_that_nothing_was_deployed() -> None:
         CHECKED.name: [1, 2, 3],
         RUNS.name: [3],
     }
+
+
+def test_what_moves_with_the_cut_off_reaches_only_who_reads_it() -> None:
+    after = changed("service_deployments.open_us", "2025-Q4")
+    recovery = BY_NAME["failed_deployment_recovery_time"]
+    assert stale(after)[LEAD.name] == [3]
+    assert stale(after, metrics=[recovery]) == {recovery.name: [0, 1, 3]}
 
 
 @pytest.mark.parametrize(("table", "quarter"), [("deployment_checks", "2025-Q4"), ("service_deployments", "undated")])
