@@ -35,7 +35,7 @@ DATED_BY = {
     "pipeline_jobs": "created_at",
 }
 # What stages say of themselves: when, and from where on.
-OWN = ("build_note", "build_inputs", "measure_inputs", "restatements", "verification")
+OWN = ("build_note", "build_inputs", "measure_inputs", "measured_from", "restatements", "verification")
 
 
 @dataclass(frozen=True)
