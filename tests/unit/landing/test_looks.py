@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Sequence
@@ -12,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from analytics.errors import SourceError
-from analytics.landing import looks
 from analytics.landing.looks import FRESH, shared_look
 from analytics.landing.shards import Shard
 from analytics.settings import Settings
@@ -55,17 +55,15 @@ def test_another_question_and_another_number_of_shards_are_looked_for(host: Host
 
 
 @pytest.mark.parametrize("hours", [FRESH / timedelta(hours=1) + 0.01, -0.01])
-def test_a_look_that_is_old_or_of_the_future_is_not_taken(
-    host: Host, monkeypatch: pytest.MonkeyPatch, hours: float
-) -> None:
+def test_a_look_that_is_old_or_of_the_future_is_not_taken(host: Host, hours: float) -> None:
     host.taken(1)
-    later = datetime.now(UTC) + timedelta(hours=hours)
-
-    class Clock:
-        now = staticmethod(lambda zone: later)
-
-    monkeypatch.setattr(looks, "datetime", Clock)
+    path = host.settings.temp_dir / "hub.look.json"
+    note = json.loads(path.read_text(encoding="utf-8"))
+    note["begun_at"] = (datetime.now(UTC) - timedelta(hours=hours)).isoformat()
+    path.write_text(json.dumps(note), encoding="utf-8")
     assert host.taken(2) == "look 2"
+    # Nothing else of the note stood in the way.
+    assert host.taken(3) == "look 2"
 
 
 def test_shards_that_begin_at_once_wait_for_the_one_that_looks(host: Host) -> None:

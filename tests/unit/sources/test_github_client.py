@@ -430,6 +430,8 @@ def test_a_token_that_no_header_can_carry_is_not_repeated(host: Host, monkeypatc
 
 def test_the_token_is_in_no_log_and_no_error(host: Host, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
+    # Other libraries that stand on urllib3 quieten it for the whole process.
+    caplog.set_level(logging.DEBUG, logger="urllib3")
     body = json.dumps({"message": f"bad credential {TOKEN}", "url": "https://s.test/a?sig=canarySignature&se=1"})
     host.says = [Said(403, body), Said(200, f"<html>{TOKEN}"), Said(200, json.dumps({"errors": [{"message": TOKEN}]}))]
     client = asking(host)
