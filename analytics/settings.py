@@ -462,6 +462,8 @@ class EngineSettings(StrictModel):
     def _spark_alone_has_options(self) -> EngineSettings:
         if self.type != "spark" and (self.remote or self.options):
             raise ValueError("`remote` and `options` are Spark's; add `type: spark` or remove them")
+        if self.remote is not None and "token=" in self.remote.lower():
+            raise ValueError("`remote` holds a token; put it into the environment, SPARK_CONNECT_AUTHENTICATE_TOKEN")
         for name in self.options:
             if not name.startswith("spark."):
                 raise ValueError(f"'{name}' is no setting of Spark's: they begin with `spark.`")

@@ -39,6 +39,7 @@ def test_without_pyspark_the_engine_says_how_to_get_it(tmp_path: Path, monkeypat
         ("{type: spark, remote: 'http://spark.example'}", "remote"),
         ("{type: spark, options: {driver.memory: 2g}}", "begin with `spark.`"),
         ("{type: spark, options: {spark.hadoop.fs.s3a.secret.key: abc}}", "may hold a secret"),
+        ("{type: spark, remote: 'sc://spark.example:443/;use_ssl=true;token=abc'}", "SPARK_CONNECT_AUTHENTICATE_TOKEN"),
         ("{type: sparkle}", "type"),
     ],
 )
