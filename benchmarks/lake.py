@@ -82,7 +82,7 @@ def derive_runs(settings: Settings) -> int:
     written: dict[str, int] = {}
     with connect(settings) as con, open_engine(settings, con) as engine:
         catalog, _ = _prepared(con, engine, settings)
-        pipeline_facts(engine, lambda name: stage._canonical(catalog, name), written)
+        pipeline_facts(engine, lambda name: stage.canonical(catalog, name), written)
     return sum(written.values())
 
 
@@ -94,7 +94,7 @@ def derive_ownership(settings: Settings) -> int:
         rules = Rules(settings.incidents, settings.rework, now, load_overrides(settings.incidents.overrides))
         engine.create_values("proven_repositories", {"digest": "VARCHAR", "repository": "VARCHAR"}, [])
         match_attempts(engine, catalog)
-        stage._delivery_facts(con, engine, TableParts(folder), settings, catalog, rules, None, None, summary)
+        stage.delivery_facts(con, engine, TableParts(folder), settings, catalog, rules, None, None, summary)
     return sum(summary.tables.values())
 
 

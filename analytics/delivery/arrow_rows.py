@@ -20,6 +20,7 @@ from analytics.delivery.attempts import ATTEMPT_COLUMNS, BuiltOf
 from analytics.delivery.batch import COMMIT_COLUMNS, FACT_TABLES, PULL_REQUEST_COLUMNS, Batch
 from analytics.delivery.records import Incident
 from analytics.delivery.rows import Row
+from analytics.engines.arrow import arrow_type
 from analytics.lake.schemas import TABLES
 
 # Structs of rows by kind, in the order of their columns.
@@ -28,17 +29,8 @@ MESSAGE = "message"
 MESSAGE_SCHEMA = pa.schema([("batch", pa.int32()), ("kind", pa.string()), (MESSAGE, pa.binary())])
 # Bounds what stands in memory twice, as Python's rows and as Arrow.
 ROWS_PER_RECORD_BATCH = 10_000
-_ARROW = {
-    "VARCHAR": pa.string(),
-    "BIGINT": pa.int64(),
-    "DOUBLE": pa.float64(),
-    "BOOLEAN": pa.bool_(),
-    "DATE": pa.date32(),
-    "TIMESTAMP": pa.timestamp("us"),
-    "VARCHAR[]": pa.list_(pa.string()),
-}
 FACT_STRUCTS = {
-    table: pa.struct([(column, _ARROW[kind]) for column, kind in TABLES[table].columns.items()])
+    table: pa.struct([(column, arrow_type(kind)) for column, kind in TABLES[table].columns.items()])
     for table in FACT_TABLES
 }
 FACT_SCHEMA = pa.schema([("fact", pa.string()), *FACT_STRUCTS.items()])

@@ -107,14 +107,14 @@ def build(settings: Settings, *, full: bool = False) -> BuildSummary:
                 summary.tables[table] = count_rows(con, settings, table)
             engine.read_lake("job_times")
         else:
-            pipeline_facts(engine, lambda name: _canonical(catalog, name), summary.tables)
+            pipeline_facts(engine, lambda name: canonical(catalog, name), summary.tables)
         progress.report(STAGE, f"{summary.tables['run_attempts']:,} run attempts, {summary.tables['job_times']:,} jobs")
         built_of = _provenance(con, engine, settings, catalog, parts)
         match_attempts(engine, catalog)
         # What verified provenance says of an artifact is no record whose change is known here.
         update = since if since and not since.proven and built_of is None else None
         note.proven = built_of is not None
-        _delivery_facts(con, engine, parts, settings, catalog, rules, built_of, update, summary)
+        delivery_facts(con, engine, parts, settings, catalog, rules, built_of, update, summary)
         _unmapped(engine, parts, catalog)
         for table in (
             "services",
@@ -131,7 +131,7 @@ def build(settings: Settings, *, full: bool = False) -> BuildSummary:
         ):
             summary.tables[table] = write_table(con, settings, table, parts.relation(table))
         summary.tables["calendar"] = write_table(con, settings, "calendar", "SELECT * FROM calendar")
-        practice_facts(engine, settings, catalog, lambda name: _canonical(catalog, name), summary.tables)
+        practice_facts(engine, settings, catalog, lambda name: canonical(catalog, name), summary.tables)
         progress.report(STAGE, "drills, runbooks, checks, budgets, gates, surveys, templates")
         summary.unmapped = summary.tables["unmapped"]
         if not on_spark:
@@ -208,7 +208,7 @@ def _describe(
         )
     members: dict[tuple[str, str, str, str], None] = {}
     for service in catalog.services:
-        repository = _canonical(catalog, service.repository)
+        repository = canonical(catalog, service.repository)
         for scope, name in (
             ("service", service.name),
             ("team", service.team),
@@ -275,7 +275,7 @@ def _provenance(
 
     ids = {repository.casefold(): repository_id for _, repository_id, repository in _repository_ids(con)}
     commits = source_commits(con, settings, parts, {digest for (digest,) in found}, ids)
-    rows = [(digest, _canonical(catalog, repository)) for digest, repository in commits.repositories()]
+    rows = [(digest, canonical(catalog, repository)) for digest, repository in commits.repositories()]
     engine.create_values("proven_repositories", columns, rows)
     progress.report(STAGE, f"{len(rows):,} artifacts with verified provenance")
 
@@ -296,13 +296,13 @@ def _naive(row: Any, *names: str) -> dict[str, Any]:
     }
 
 
-def _canonical(catalog: Catalog, repository: str) -> str:
+def canonical(catalog: Catalog, repository: str) -> str:
     """The catalog's first spelling of a repository, whatever letter case a record has."""
     known = catalog.of_repository(repository)
     return known[0].repository if known else repository
 
 
-def _delivery_facts(
+def delivery_facts(
     con: duckdb.DuckDBPyConnection,
     engine: Engine,
     parts: TableParts,

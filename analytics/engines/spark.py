@@ -30,6 +30,8 @@ try:
     from pyspark.errors import PySparkException
     from pyspark.sql import DataFrame, SparkSession
     from pyspark.sql import types as T  # noqa: N812 (its own documentation's name)
+
+    from analytics.engines.arrow import arrow_type
 except ImportError as error:
     raise EngineError(
         f"engine: {error.name} is not installed, which the engine spark needs",
@@ -48,14 +50,6 @@ SESSION = {
     # A division by zero or an overflow is an error, never a silent NULL.
     "spark.sql.ansi.enabled": "true",
     "spark.sql.sources.partitionColumnTypeInference.enabled": "false",
-}
-_ARROW = {
-    "VARCHAR": pa.string(),
-    "BIGINT": pa.int64(),
-    "DOUBLE": pa.float64(),
-    "BOOLEAN": pa.bool_(),
-    "DATE": pa.date32(),
-    "TIMESTAMP": pa.timestamp("us"),
 }
 _SPARK: dict[str, T.DataType] = {
     "VARCHAR": T.StringType(),
@@ -148,7 +142,7 @@ class SparkEngine:
         """A small table of Python's rows."""
         values = list(zip(*rows, strict=True)) if rows else [()] * len(columns)
         arrays = {
-            column: pa.array(list(given), type=_arrow_type(kind))
+            column: pa.array(list(given), type=arrow_type(kind))
             for (column, kind), given in zip(columns.items(), values, strict=True)
         }
         schema = T.StructType([T.StructField(column, spark_type(kind)) for column, kind in columns.items()])
@@ -210,10 +204,6 @@ class SparkEngine:
         return rows
 
 
-def _arrow_type(kind: str) -> pa.DataType:
-    return pa.list_(_arrow_type(kind[:-2])) if kind.endswith("[]") else _ARROW[kind]
-
-
 def _active() -> SparkSession | None:
     try:
         return SparkSession.getActiveSession()
@@ -265,6 +255,7 @@ def _local_options(settings: Settings) -> dict[str, str]:
 
 
 def _megabytes(engine: EngineSettings) -> int:
+    # The settings' own pattern has matched it.
     number, unit = re.fullmatch(r"([\d.]+)\s?([KMGT])i?B", engine.memory_limit).groups()  # type: ignore[union-attr]
     return max(1024, round(float(number) * _GIGABYTE[unit] * 1000))
 
