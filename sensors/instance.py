@@ -8,12 +8,14 @@ import socket
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from analytics.errors import QuarterdeckError, UsageError
+from analytics.file_lock import file_lock
 from analytics.settings import Settings
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 SETTINGS_VARIABLE = "QUARTERDECK_SETTINGS"
 SECONDS_TO_END = 15
+SECONDS_TO_BE_MADE = 120.0
 SECONDS_BETWEEN_LOOKS = 0.5
 
 INSTANCE_YAML = """\
@@ -62,7 +65,10 @@ def prepare_home(settings: Settings) -> Path:
         home.mkdir(parents=True, exist_ok=True)
         for name, text in (("dagster.yaml", INSTANCE_YAML), ("workspace.yaml", WORKSPACE_YAML)):
             if not (home / name).exists():
-                (home / name).write_text(text, encoding="utf-8")
+                # Whole or not at all: another process that begins now may read it.
+                work = home / f".{name}.{uuid.uuid4().hex}"
+                work.write_text(text, encoding="utf-8")
+                work.replace(home / name)
     except OSError as error:
         raise QuarterdeckError(
             f"cannot be written ({error.strerror})", where=str(home), fix="Make it writable, or correct `storage`."
@@ -75,7 +81,18 @@ def open_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
     """The workspace's instance, the one whose runs the UI lists; closed in any case."""
     import dagster as dg
 
-    instance = dg.DagsterInstance.from_config(str(prepare_home(settings)))
+    home = prepare_home(settings)
+
+    def too_late() -> QuarterdeckError:
+        return QuarterdeckError(
+            f"is being made by another process; waited {SECONDS_TO_BE_MADE:g} s",
+            where=str(home),
+            fix="Let it finish, or end it, then try again.",
+        )
+
+    # Dagster looks which tables there are and then makes those that are missing; two at once would make them twice.
+    with file_lock(home / "made.turn", deadline_seconds=SECONDS_TO_BE_MADE, too_late=too_late):
+        instance = dg.DagsterInstance.from_config(str(home))
     try:
         yield instance
     finally:
@@ -89,7 +106,10 @@ def serve_ui(settings: Settings, port: int, ready: Callable[[], None]) -> int:
     """
     if _listens(port):
         raise UsageError(f"port {port} of 127.0.0.1 is in use", fix="Name another one with --port.")
-    home = prepare_home(settings)
+    # Its tables are made here, since the processes of the UI would all begin to make them.
+    with open_instance(settings):
+        pass
+    home = settings.dagster_home
     environment = {
         **os.environ,
         "DAGSTER_HOME": str(home),

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import socket
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -20,21 +19,15 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from analytics import progress
 from analytics.errors import LakeError
+from analytics.file_lock import file_lock
 from analytics.lake.places import lake_of
 from analytics.lake.version import check_lake_version
 from analytics.settings import Settings
-
-try:
-    import fcntl
-except ImportError:  # not on Windows, where a person sees to it
-    fcntl = None  # type: ignore[assignment]
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 DEADLINE_SECONDS = 3600.0
-_PAUSE_SECONDS = 0.2
-_REMIND_SECONDS = 30.0
 
 
 def turn_path(settings: Settings) -> Path:
@@ -51,11 +44,19 @@ def lake_turn(
     `derives` says that the stage reads what `build` wrote, which must then be of this version. Raises LakeError naming
     the holder when the deadline has passed, and for a lake of another version.
     """
-    settings.temp_dir.mkdir(parents=True, exist_ok=True)
     path = turn_path(settings)
-    # Never removed: two processes could then each lock a file of that name.
-    with path.open("a+", encoding="utf-8") as file:
-        _wait(file.fileno(), path, stage, deadline_seconds, lake_of(settings).place())
+
+    def too_late() -> LakeError:
+        return LakeError(
+            f"is being written by {holder(path)}; waited {deadline_seconds:g} s",
+            where=lake_of(settings).place(),
+            fix="Let it finish, or end it, then try again.",
+        )
+
+    def waiting() -> None:
+        progress.report(stage, f"waiting for {holder(path)}")
+
+    with file_lock(path, deadline_seconds=deadline_seconds, too_late=too_late, waiting=waiting) as file:
         file.truncate(0)
         file.write(json.dumps(_myself(stage)))
         file.flush()
@@ -80,30 +81,6 @@ def taking_turns(
         return in_turn
 
     return decorate
-
-
-def _wait(descriptor: int, path: Path, stage: str, deadline_seconds: float, where: str) -> None:
-    if fcntl is None:
-        return
-    began = time.monotonic()
-    said_at = float("-inf")
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            waited = time.monotonic() - began
-            if waited >= deadline_seconds:
-                raise LakeError(
-                    f"is being written by {holder(path)}; waited {deadline_seconds:g} s",
-                    where=where,
-                    fix="Let it finish, or end it, then try again.",
-                ) from None
-            if waited - said_at >= _REMIND_SECONDS:
-                said_at = waited
-                progress.report(stage, f"waiting for {holder(path)}")
-            time.sleep(_PAUSE_SECONDS)
-        else:
-            return
 
 
 def _myself(stage: str) -> dict[str, object]:

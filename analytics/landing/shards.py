@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,17 +19,12 @@ from pathlib import Path
 
 from analytics import progress
 from analytics.errors import FileInUseError, LandingError
+from analytics.file_lock import file_lock
 from analytics.settings import GitSource, Settings, Source
-
-try:
-    import fcntl
-except ImportError:  # not on Windows, where a person sees to it
-    fcntl = None  # type: ignore[assignment]
 
 DEADLINE_SECONDS = 30.0
 # Cutting a large source anew takes minutes, and whoever pulls a shard of it waits for that.
 CUT_DEADLINE_SECONDS = 3600.0
-_PAUSE_SECONDS = 0.1
 _SHARD_FILE = re.compile(r"\.(\d+)-of-(\d+)\.duckdb")
 
 
@@ -136,35 +130,20 @@ def locked(
 
     Raises FileInUseError when the deadline has passed: `where` is being `doing` by another process.
     """
-    settings.temp_dir.mkdir(parents=True, exist_ok=True)
-    # Never removed: two processes could then each lock a file of that name.
-    with (settings.temp_dir / file_name).open("a+") as file:
-        _wait(file.fileno(), alone=alone, deadline_seconds=deadline_seconds, doing=doing, where=where)
+
+    def too_late() -> FileInUseError:
+        return FileInUseError(
+            f"is being {doing} by another process; waited {deadline_seconds:g} s",
+            where=where,
+            fix="Let it finish, or end it, then try again.",
+        )
+
+    def waiting() -> None:
+        progress.report("landing", f"waiting for {where}, which is being {doing} by another process")
+
+    path = settings.temp_dir / file_name
+    with file_lock(path, alone=alone, deadline_seconds=deadline_seconds, too_late=too_late, waiting=waiting):
         yield
-
-
-def _wait(descriptor: int, *, alone: bool, deadline_seconds: float, doing: str, where: str) -> None:
-    if fcntl is None:
-        return
-    kind = fcntl.LOCK_EX if alone else fcntl.LOCK_SH
-    give_up_at = time.monotonic() + deadline_seconds
-    said = False
-    while True:
-        try:
-            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() >= give_up_at:
-                raise FileInUseError(
-                    f"is being {doing} by another process; waited {deadline_seconds:g} s",
-                    where=where,
-                    fix="Let it finish, or end it, then try again.",
-                ) from None
-            if not said:
-                progress.report("landing", f"waiting for {where}, which is being {doing} by another process")
-                said = True
-            time.sleep(_PAUSE_SECONDS)
-        else:
-            return
 
 
 def _note_path(settings: Settings, name: str) -> Path:

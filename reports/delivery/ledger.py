@@ -17,12 +17,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from analytics.errors import PackError
+from analytics.file_lock import file_lock
 from analytics.settings import Settings
-
-try:
-    import fcntl
-except ImportError:  # not on Windows, where a person sees to it
-    fcntl = None  # type: ignore[assignment]
 
 State = Literal["new", "sending", "sent", "failed"]
 
@@ -47,18 +43,16 @@ class Ledger:
     @contextmanager
     def entry(self, pack: str, pack_id: str, delivery: str) -> Iterator[Entry]:
         """The entry of a pack and destination, for one process at a time; raises PackError when another holds it."""
-        self._folder.mkdir(parents=True, exist_ok=True)
         path = self._path(pack_id, delivery)
-        with path.with_suffix(".lock").open("a") as lock:
-            if fcntl is not None:
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    raise PackError(
-                        f"{pack} is being delivered to {delivery} by another process",
-                        where=str(path),
-                        fix="Let it finish, then run `quarterdeck deliver`.",
-                    ) from None
+
+        def too_late() -> PackError:
+            return PackError(
+                f"{pack} is being delivered to {delivery} by another process",
+                where=str(path),
+                fix="Let it finish, then run `quarterdeck deliver`.",
+            )
+
+        with file_lock(path.with_suffix(".lock"), too_late=too_late):
             yield self._read(path) or Entry(pack, pack_id, delivery)
 
     def note(self, entry: Entry, state: State, words: str) -> None:

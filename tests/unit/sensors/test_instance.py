@@ -5,14 +5,18 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import dagster as dg
 import pytest
 import yaml
 
 from analytics.errors import QuarterdeckError, UsageError
+from analytics.file_lock import file_lock
 from analytics.settings import Settings, load_settings
 from sensors.instance import open_instance, prepare_home, serve_ui
 
@@ -51,6 +55,41 @@ def test_a_home_that_cannot_be_made_is_an_error_for_a_reader(settings: Settings)
     settings.storage.touch()
     with pytest.raises(QuarterdeckError, match="quarterdeck-data"):
         prepare_home(settings)
+
+
+def test_an_instance_is_made_by_one_at_a_time(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    make, making = dg.DagsterInstance.from_config, threading.Semaphore(1)
+    together = []
+
+    def watched(home: str) -> dg.DagsterInstance:
+        if not making.acquire(blocking=False):
+            together.append(home)
+        time.sleep(0.05)
+        try:
+            return make(home)
+        finally:
+            making.release()
+
+    def opened(_: int) -> int:
+        with open_instance(settings) as instance:
+            return instance.get_runs_count()
+
+    monkeypatch.setattr(dg.DagsterInstance, "from_config", watched)
+    with ThreadPoolExecutor(4) as several:
+        assert list(several.map(opened, range(4))) == [0] * 4
+    assert together == []
+
+
+def test_whoever_waits_too_long_for_an_instance_that_is_being_made_is_told_where(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sensors.instance.SECONDS_TO_BE_MADE", 0)
+    with (
+        file_lock(prepare_home(settings) / "made.turn", too_late=AssertionError),
+        pytest.raises(QuarterdeckError, match="is being made by another process"),
+        open_instance(settings),
+    ):
+        raise AssertionError("two make it")
 
 
 def test_a_port_in_use_is_an_error_of_the_words(settings: Settings) -> None:
