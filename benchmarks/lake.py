@@ -10,11 +10,13 @@ from datetime import UTC, datetime
 import duckdb
 
 from analytics.catalog import Catalog, load_catalog
-from analytics.delivery import build as stage
 from analytics.delivery.attempts import match_attempts
+from analytics.delivery.build import canonical
+from analytics.delivery.facts import delivery_facts
 from analytics.delivery.overrides import load_overrides
 from analytics.delivery.pipelines import pipeline_facts
 from analytics.delivery.records import Rules
+from analytics.delivery.summary import BuildSummary
 from analytics.engine import connect
 from analytics.engines import open_engine
 from analytics.engines.duck import DuckEngine
@@ -82,19 +84,19 @@ def derive_runs(settings: Settings) -> int:
     written: dict[str, int] = {}
     with connect(settings) as con, open_engine(settings, con) as engine:
         catalog, _ = _prepared(con, engine, settings)
-        pipeline_facts(engine, lambda name: stage.canonical(catalog, name), written)
+        pipeline_facts(engine, lambda name: canonical(catalog, name), written)
     return sum(written.values())
 
 
 def derive_ownership(settings: Settings) -> int:
     """The ownership step: deployments, which commits each shipped first, failures; returns the rows of these facts."""
-    summary = stage.BuildSummary()
+    summary = BuildSummary()
     with connect(settings) as con, scratch(settings) as folder, open_engine(settings, con) as engine:
         catalog, now = _prepared(con, engine, settings)
         rules = Rules(settings.incidents, settings.rework, now, load_overrides(settings.incidents.overrides))
         engine.create_values("proven_repositories", {"digest": "VARCHAR", "repository": "VARCHAR"}, [])
         match_attempts(engine, catalog)
-        stage.delivery_facts(con, engine, TableParts(folder), settings, catalog, rules, None, None, summary)
+        delivery_facts(con, engine, TableParts(folder), settings, catalog, rules, None, summary)
     return sum(summary.tables.values())
 
 

@@ -16,7 +16,7 @@ from reports import formats
 from reports.tables import as_csv, printable, text_table
 
 if TYPE_CHECKING:
-    from analytics.delivery.build import BuildSummary
+    from analytics.delivery.summary import BuildSummary
     from analytics.landing.coverage import Collected, Completeness, Quarantined, Window
     from analytics.landing.pull import PullResult
     from analytics.landing.reprocess import ReprocessResult

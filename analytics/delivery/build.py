@@ -8,11 +8,8 @@ and is simply run again: the next one makes everything anew.
 
 from __future__ import annotations
 
-import gc
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from importlib import metadata
 from typing import Any
@@ -20,36 +17,23 @@ from typing import Any
 import duckdb
 
 from analytics import progress
-from analytics.catalog import Catalog, Service, load_catalog
+from analytics.catalog import Catalog, load_catalog
 from analytics.delivery.attempts import BuiltOf, match_attempts
-from analytics.delivery.batch import FACT_TABLES, Batch, Terms, derive_batch
-from analytics.delivery.incidents import merge_incidents
+from analytics.delivery.facts import delivery_facts
 from analytics.delivery.inputs import input_rows
-from analytics.delivery.loading import (
-    COMMITS_PER_TASK,
-    batches,
-    prepare_commits,
-    read_attempts,
-    read_commits,
-    read_pull_requests,
-    service_repositories,
-)
 from analytics.delivery.overrides import load_overrides
 from analytics.delivery.pipelines import pipeline_facts
 from analytics.delivery.practices import practice_facts, quarter_rows, runbook_rows
-from analytics.delivery.queries import sql
-from analytics.delivery.records import Incident, Rules
-from analytics.delivery.service_facts import KEPT_DEPLOYMENTS
+from analytics.delivery.records import Rules
 from analytics.delivery.since import Since, begin
-from analytics.delivery.touched import create_attempt_inputs, incident_input_rows, read_touched
-from analytics.delivery.windows import SLACKS, Continued, continue_services, create_references, read_windows
+from analytics.delivery.summary import STAGE, BuildSummary
+from analytics.delivery.update import update_facts
 from analytics.engines import open_engine
 from analytics.engines.duck import DuckEngine
 from analytics.engines.port import Engine
 from analytics.engines.prelude import CALENDAR_START, create_prelude
 from analytics.lake.parts import TableParts
-from analytics.lake.schemas import TABLES
-from analytics.lake.tables import clear_table, create_views, lake_relation, scratch, write_table
+from analytics.lake.tables import clear_table, create_views, scratch, write_table
 from analytics.lake.turns import taking_turns
 from analytics.lake.typed import typed_query
 from analytics.lake.updating import count_rows, replace_rows
@@ -59,21 +43,6 @@ from analytics.landing.names import present_names
 from analytics.landing.winners import create_winners, open_landing
 from analytics.settings import Settings
 from analytics.sources.entities import ENTITIES
-
-STAGE = "build"
-
-
-@dataclass
-class BuildSummary:
-    """Rows written per table, and what arrived that nobody declared."""
-
-    tables: dict[str, int] = field(default_factory=dict)
-    unmapped: int = 0
-    # Why everything was made anew; None where the last build was updated.
-    whole: str | None = None
-    # Of the services of an update: those continued from where they were known, and those derived from their beginning.
-    continued: int = 0
-    derived: int = 0
 
 
 @taking_turns(STAGE, derives=False)
@@ -114,7 +83,11 @@ def build(settings: Settings, *, full: bool = False) -> BuildSummary:
         # What verified provenance says of an artifact is no record whose change is known here.
         update = since if since and not since.proven and built_of is None else None
         note.proven = built_of is not None
-        delivery_facts(con, engine, parts, settings, catalog, rules, built_of, update, summary)
+        if update:
+            assert isinstance(engine, DuckEngine)
+            update_facts(engine, parts, settings, catalog, rules, update, summary)
+        else:
+            delivery_facts(con, engine, parts, settings, catalog, rules, built_of, summary)
         _unmapped(engine, parts, catalog)
         for table in (
             "services",
@@ -300,210 +273,6 @@ def canonical(catalog: Catalog, repository: str) -> str:
     """The catalog's first spelling of a repository, whatever letter case a record has."""
     known = catalog.of_repository(repository)
     return known[0].repository if known else repository
-
-
-def delivery_facts(
-    con: duckdb.DuckDBPyConnection,
-    engine: Engine,
-    parts: TableParts,
-    settings: Settings,
-    catalog: Catalog,
-    rules: Rules,
-    built_of: BuiltOf | None,
-    since: Since | None,
-    summary: BuildSummary,
-) -> None:
-    """Deployments, ownership, failures and incidents, one service at a time: every one, or those that are touched."""
-    repositories = service_repositories(engine, catalog.services)
-    incidents = _incidents_by_service(con, engine, catalog, rules)
-    terms = Terms(rules, tuple(settings.bots), settings.calendar)
-    if engine.kind == "spark":
-        # Whoever needs no Spark need not have it.
-        from analytics.delivery.on_spark import derive_facts
-
-        prepare_commits(engine, {s.repository.casefold() for s in catalog.services if s.paths})
-        in_batches = batches(engine, catalog.services, repositories, COMMITS_PER_TASK)
-        summary.tables |= derive_facts(engine, in_batches, repositories, incidents, terms, built_of)
-        return
-    create_attempt_inputs(con)
-    incident_inputs = incident_input_rows(incidents)
-    services = list(catalog.services)
-    filtered = {service.repository.casefold() for service in catalog.services if service.paths}
-    continued = Continued()
-    if since is not None:
-        assert isinstance(engine, DuckEngine)
-        touched = read_touched(con, settings, since, incident_inputs)
-        names = touched.services(repositories)
-        services = [service for service in services if service.name in names]
-        for slack in SLACKS:
-            windows = read_windows(engine, settings, since, touched, services, repositories, incidents, filtered, slack)
-            continue_services(windows, incidents, terms, parts, continued)
-            services = [service for service in services if service.name not in continued.services]
-        summary.continued, summary.derived = len(continued.services), len(services)
-        progress.report(
-            STAGE,
-            f"of {len(catalog.services):,} services, {len(continued.services):,} continued, "
-            f"{len(services):,} derived from their beginning",
-        )
-    assert isinstance(engine, DuckEngine)
-    _derive(engine, parts, settings, services, repositories, incidents, catalog, terms, built_of)
-    continued.create_tables(engine)
-    engine.create_values("derived_services", {"service": "VARCHAR"}, [(service.name,) for service in services])
-    for table in (*FACT_TABLES, "commit_reach"):
-        rows = parts.relation(table)
-        if since is None:
-            summary.tables[table] = write_table(con, settings, table, rows)
-        else:
-            _update_facts(con, settings, table, rows)
-            summary.tables[table] = count_rows(con, settings, table)
-    summary.tables["attempt_inputs"] = write_table(con, settings, "attempt_inputs", "SELECT * FROM attempt_inputs_now")
-    columns = TABLES["incident_inputs"].columns
-    engine.create_values("incident_inputs_now", columns, incident_inputs)
-    summary.tables["incident_inputs"] = write_table(
-        con, settings, "incident_inputs", "SELECT * FROM incident_inputs_now"
-    )
-    named = create_references(engine, settings, since, filtered, is_prepared=since is None and bool(services))
-    summary.tables["commit_references"] = write_table(con, settings, "commit_references", named)
-
-
-def _update_facts(con: duckdb.DuckDBPyConnection, settings: Settings, table: str, rows: str) -> None:
-    """Put the rows of what was derived again in the place of those that it had."""
-    leaving = "kept.service IN (SELECT service FROM derived_services)"
-    held = lake_relation(settings, table)
-    if table == "commit_reach":
-        leaving += " OR kept.service IN (SELECT service FROM continued_services)"
-        # What was reached before the window stays known for as long as it counts as late.
-        rows = (
-            f"{rows} UNION ALL BY NAME SELECT kept.* FROM {held} AS kept "
-            "JOIN continued_services AS c ON c.service = kept.service "
-            f"WHERE kept.sequence <= c.after AND kept.sequence > c.last - {KEPT_DEPLOYMENTS}"
-        )
-    else:
-        key = "incident_key" if table == "service_incidents" else "deployment_key"
-        leaving += (
-            f" OR EXISTS (SELECT 1 FROM continued_{key}s AS c WHERE c.service = kept.service AND c.{key} = kept.{key})"
-        )
-    if table == "service_deployments":
-        # How long a failure has been open is told up to the cut-off, which has moved for every service.
-        rows = (
-            f"{rows} UNION ALL BY NAME SELECT kept.* REPLACE (epoch_us(params.now) - epoch_us(coalesce(finished_at, "
-            f"created_at)) AS open_us) FROM (SELECT kept.* FROM {held} AS kept "
-            f"WHERE recovery_open AND NOT ({leaving})) AS kept CROSS JOIN params"
-        )
-        leaving = f"kept.recovery_open OR {leaving}"
-    replace_rows(con, settings, table, leaving=f"({leaving})", coming=rows)
-
-
-def _derive(
-    engine: DuckEngine,
-    parts: TableParts,
-    settings: Settings,
-    services: Sequence[Service],
-    repositories: dict[str, set[str]],
-    incidents: Mapping[str, Sequence[Incident]],
-    catalog: Catalog,
-    terms: Terms,
-    built_of: BuiltOf | None,
-) -> None:
-    """Every fact of some services, from all that is known of them."""
-    if not services:
-        return
-    con = engine.con
-    if len(services) < len(catalog.services):
-        wanted = {name for service in services for name in repositories[service.name]}
-        engine.create_values("wanted_repositories", {"folded": "VARCHAR"}, [(name,) for name in sorted(wanted)])
-        for table in ("commits", "pull_requests"):
-            engine.create_view(
-                table,
-                f"SELECT entry.* FROM {lake_relation(settings, table)} AS entry "
-                "JOIN wanted_repositories AS wanted ON wanted.folded = lower(entry.repository)",
-            )
-    prepare_commits(engine, {s.repository.casefold() for s in catalog.services if s.paths})
-    engine.read_lake("commits", "pull_requests")
-    done = 0
-    for batch in batches(engine, services, repositories):
-        needed = {name for service in batch for name in repositories[service.name]}
-        with _uncollected():
-            rows = derive_batch(
-                Batch(
-                    batch,
-                    repositories,
-                    read_commits(con, needed),
-                    read_pull_requests(con, needed),
-                    read_attempts(con, [service.name for service in batch]),
-                    incidents,
-                ),
-                terms,
-                built_of,
-                with_reach=True,
-            )
-            for table, row in rows:
-                parts.add(table, row)
-        done += len(batch)
-        progress.report(STAGE, "services", done, len(services))
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Do without the collector of cycles while a batch lives.
-
-    It would look through its millions of records again and again, for nearly half of the time.
-    """
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
-
-
-def _reported_service(incident: Mapping[str, Any], catalog: Catalog) -> str | None:
-    """The service that a label names (`service:checkout`), else the only one of the repository it was reported in."""
-    for label in incident["labels"] or ():
-        kind, _, name = label.replace("/", ":", 1).partition(":")
-        if kind.strip().casefold() == "service" and name.strip() in catalog.by_name:
-            return str(name.strip())
-    living = catalog.of_repository(incident["repository"]) if incident["repository"] else []
-    return living[0].name if len(living) == 1 else None
-
-
-def _incidents_by_service(
-    con: duckdb.DuckDBPyConnection, engine: Engine, catalog: Catalog, rules: Rules
-) -> dict[str, list[Incident]]:
-    """Merged incidents by the services that may have caused them: the named one, and those an explicit link names."""
-    cursor = con.execute("SELECT * FROM incidents")
-    names = [column[0] for column in cursor.description]
-    rows = [dict(zip(names, values, strict=True)) for values in cursor.fetchall()]
-    for row in rows:
-        row["service"] = row["service"] or _reported_service(row, catalog)
-    merged = merge_incidents(rows, rules.now)
-    wanted = sorted({link.value for i in merged for link in i.links if link.kind == "deployment"})
-    engine.create_values("blamed_names", {"name": "VARCHAR"}, [(name,) for name in wanted])
-    found = engine.rows(sql("blamed_services.sql"))
-    by_deployment: dict[str, list[str]] = {}
-    for name, service in found:
-        by_deployment.setdefault(name, []).append(service)
-    result: dict[str, list[Incident]] = {}
-    for incident in merged:
-        services = _candidates(incident, catalog, by_deployment)
-        for service in services:
-            result.setdefault(service, []).append(incident)
-    return result
-
-
-def _candidates(incident: Incident, catalog: Catalog, by_deployment: dict[str, list[str]]) -> Sequence[str]:
-    own = [incident.service] if incident.service in catalog.by_name and incident.service else []
-    named = sorted(
-        {s for link in incident.links if link.kind == "deployment" for s in by_deployment.get(link.value, ())}
-    )
-    if named:
-        # An id that the incident's own service knows is meant there; elsewhere the named service is to blame.
-        return own if set(own) & set(named) else [*own, *named]
-    if own:
-        return own
-    others = any(link.kind in ("sha", "pull_request", "version") for link in incident.links)
-    return sorted(catalog.by_name) if others and incident.service is None else []
 
 
 def _unmapped(engine: Engine, parts: TableParts, catalog: Catalog) -> None:

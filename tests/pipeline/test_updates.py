@@ -13,7 +13,9 @@ import duckdb
 import pytest
 
 from analytics.delivery import build as building
-from analytics.delivery.build import BuildSummary, build
+from analytics.delivery import update
+from analytics.delivery.build import build
+from analytics.delivery.summary import BuildSummary
 from analytics.landing.pull import pull
 from analytics.settings import load_settings
 from analytics.sources.entities import ENTITIES
@@ -175,7 +177,7 @@ def test_days_of_late_and_corrected_records_make_what_a_build_of_everything_make
     for seed in SEEDS:
         rng = random.Random(seed)
         # Of a past this short a window may hold but a few deployments.
-        monkeypatch.setattr(building, "SLACKS", (rng.randint(1, 3), 5))
+        monkeypatch.setattr(update, "SLACKS", (rng.randint(1, 3), 5))
         world = new_world()
         hours = lively(world, rng)
         daily = Daily(world)

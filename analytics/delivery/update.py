@@ -1,0 +1,103 @@
+"""The facts of services that an update touches, put in the place of those that they had.
+
+What it leaves is what `analytics.delivery.facts` makes of the same records: nobody can tell that a lake was updated.
+Source: spec architecture.md section 4, metrics.md section 1 (a late or corrected event).
+"""
+
+from __future__ import annotations
+
+import duckdb
+
+from analytics import progress
+from analytics.catalog import Catalog
+from analytics.delivery.batch import FACT_TABLES, Terms
+from analytics.delivery.facts import derive_services
+from analytics.delivery.loading import service_repositories
+from analytics.delivery.records import Rules
+from analytics.delivery.service_facts import KEPT_DEPLOYMENTS
+from analytics.delivery.since import Since
+from analytics.delivery.summary import STAGE, BuildSummary
+from analytics.delivery.told import incidents_by_service
+from analytics.delivery.touched import create_attempt_inputs, incident_input_rows, read_touched
+from analytics.delivery.windows import SLACKS, Continued, continue_services, create_references, read_windows
+from analytics.engines.duck import DuckEngine
+from analytics.lake.parts import TableParts
+from analytics.lake.schemas import TABLES
+from analytics.lake.tables import lake_relation, write_table
+from analytics.lake.updating import count_rows, replace_rows
+from analytics.settings import Settings
+
+
+def update_facts(
+    engine: DuckEngine,
+    parts: TableParts,
+    settings: Settings,
+    catalog: Catalog,
+    rules: Rules,
+    since: Since,
+    summary: BuildSummary,
+) -> None:
+    """Derive again what is touched since the last build; needs what `delivery_facts` needs, with nothing proven."""
+    con = engine.con
+    repositories = service_repositories(engine, catalog.services)
+    incidents = incidents_by_service(con, engine, catalog, rules)
+    terms = Terms(rules, tuple(settings.bots), settings.calendar)
+    create_attempt_inputs(con)
+    incident_inputs = incident_input_rows(incidents)
+    filtered = {service.repository.casefold() for service in catalog.services if service.paths}
+    continued = Continued()
+    touched = read_touched(con, settings, since, incident_inputs)
+    names = touched.services(repositories)
+    services = [service for service in catalog.services if service.name in names]
+    for slack in SLACKS:
+        windows = read_windows(engine, settings, since, touched, services, repositories, incidents, filtered, slack)
+        continue_services(windows, incidents, terms, parts, continued)
+        services = [service for service in services if service.name not in continued.services]
+    summary.continued, summary.derived = len(continued.services), len(services)
+    progress.report(
+        STAGE,
+        f"of {len(catalog.services):,} services, {len(continued.services):,} continued, "
+        f"{len(services):,} derived from their beginning",
+    )
+    derive_services(engine, parts, settings, services, repositories, incidents, catalog, terms, None)
+    continued.create_tables(engine)
+    engine.create_values("derived_services", {"service": "VARCHAR"}, [(service.name,) for service in services])
+    for table in (*FACT_TABLES, "commit_reach"):
+        _update_table(con, settings, table, parts.relation(table))
+        summary.tables[table] = count_rows(con, settings, table)
+    summary.tables["attempt_inputs"] = write_table(con, settings, "attempt_inputs", "SELECT * FROM attempt_inputs_now")
+    columns = TABLES["incident_inputs"].columns
+    engine.create_values("incident_inputs_now", columns, incident_inputs)
+    summary.tables["incident_inputs"] = write_table(
+        con, settings, "incident_inputs", "SELECT * FROM incident_inputs_now"
+    )
+    named = create_references(engine, settings, since, filtered, is_prepared=False)
+    summary.tables["commit_references"] = write_table(con, settings, "commit_references", named)
+
+
+def _update_table(con: duckdb.DuckDBPyConnection, settings: Settings, table: str, rows: str) -> None:
+    """Put the rows of what was derived again in the place of those that it had."""
+    leaving = "kept.service IN (SELECT service FROM derived_services)"
+    held = lake_relation(settings, table)
+    if table == "commit_reach":
+        leaving += " OR kept.service IN (SELECT service FROM continued_services)"
+        # What was reached before the window stays known for as long as it counts as late.
+        rows = (
+            f"{rows} UNION ALL BY NAME SELECT kept.* FROM {held} AS kept "
+            "JOIN continued_services AS c ON c.service = kept.service "
+            f"WHERE kept.sequence <= c.after AND kept.sequence > c.last - {KEPT_DEPLOYMENTS}"
+        )
+    else:
+        key = "incident_key" if table == "service_incidents" else "deployment_key"
+        leaving += (
+            f" OR EXISTS (SELECT 1 FROM continued_{key}s AS c WHERE c.service = kept.service AND c.{key} = kept.{key})"
+        )
+    if table == "service_deployments":
+        # How long a failure has been open is told up to the cut-off, which has moved for every service.
+        rows = (
+            f"{rows} UNION ALL BY NAME SELECT kept.* REPLACE (epoch_us(params.now) - epoch_us(coalesce(finished_at, "
+            f"created_at)) AS open_us) FROM (SELECT kept.* FROM {held} AS kept "
+            f"WHERE recovery_open AND NOT ({leaving})) AS kept CROSS JOIN params"
+        )
+        leaving = f"kept.recovery_open OR {leaving}"
+    replace_rows(con, settings, table, leaving=f"({leaving})", coming=rows)
