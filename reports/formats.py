@@ -220,7 +220,7 @@ def show(value: MetricValue | None, definition: Definition) -> Shown:
         return Shown(reason_words(value.reason) + named, notes=_notes(value, with_n=False), state="undefined")
     few = smallest_n(definition)
     if few and (value.n or 0) < few:
-        what = f"{value.n or 0} observations, {few} are needed"
+        what = f"{value.n or 0} observation{'' if value.n == 1 else 's'}, {few} are needed"
         return Shown(f"too few data: {what}", notes=_notes(value, with_n=False), state="few")
     if _is_share(definition):
         return _show_share(value)

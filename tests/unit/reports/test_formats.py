@@ -132,6 +132,7 @@ def test_a_suppressed_value_is_not_printed() -> None:
     shown = show(value(8.5, n=5), LEAD)
     assert shown.main == "too few data: 5 observations, 6 are needed"
     assert shown.interval is None
+    assert show(value(8.5, n=1), LEAD).main == "too few data: 1 observation, 6 are needed"
 
 
 def test_a_definition_may_ask_for_more_observations_than_the_rules() -> None:
