@@ -7,6 +7,7 @@ test is right for which number, and why: `analytics.comparisons`. A p-value is N
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -34,7 +35,13 @@ BOSCHLOO_MAX_N = 80
 # Over all tables of 17 sizes from 6 + 6 to 80 + 80, Boschloo's p was at least 0.09 where the mid-p was above 0.10.
 BOSCHLOO_SCREEN = 0.10
 # Shares at which Boschloo's chance is first asked; its peaks for 80 trials are some ten of them wide.
-_ANGLES = (np.arange(128) + 0.5) * (np.pi / 256)
+_ANGLES: FloatArray = np.asarray((np.arange(128) + 0.5) * (np.pi / 256), dtype=np.float64)
+# How many ways there are to choose so many of so many; 0 where there are not as many.
+_CHOOSE = np.array(
+    [[math.comb(n, k) for k in range(BOSCHLOO_MAX_N + 1)] for n in range(BOSCHLOO_MAX_N + 1)], dtype=np.float64
+)
+# Tables that are looked at together: each has some 5,000 cells.
+_TABLES_PER_PASS = 32
 # Terms of the sum that are left out on either side, as scipy does.
 _E_TEST_TAILS = (1e-10, 1 - 1e-16)
 # Values that are compared in one pass: some fifteen columns of them are in memory.
@@ -54,6 +61,8 @@ class Groups:
 
     values: FloatArray
     starts: IntArray
+    # Every value of all groups, ascending, with its group: known where they came so.
+    ordered: tuple[FloatArray, IntArray] | None = None
 
     @classmethod
     def of(cls, values: npt.ArrayLike, groups: npt.ArrayLike, count: int) -> Groups:
@@ -67,18 +76,31 @@ class Groups:
     @classmethod
     def of_ascending(cls, values: FloatArray, groups: IntArray, count: int) -> Groups:
         """The same of values that ascend already."""
-        # Small numbers are sorted by their digits, which is a tenth of the work.
-        kind = np.uint16 if count <= 1 << 16 else np.int64
-        order = np.argsort(groups.astype(kind), kind="stable")
-        return cls(values[order], np.concatenate([[0], np.cumsum(np.bincount(groups, minlength=count))]))
+        starts = np.concatenate([[0], np.cumsum(np.bincount(groups, minlength=count))])
+        return cls(values[_stable_order(groups, count)], starts, (values, groups))
 
     @property
     def sizes(self) -> IntArray:
         """How many values each group has."""
         return np.diff(self.starts)
 
+    @property
+    def ascending(self) -> tuple[FloatArray, IntArray]:
+        """Every value of all groups, ascending, and the group of each."""
+        if self.ordered is not None:
+            return self.ordered
+        order = np.argsort(self.values)
+        return self.values[order], np.repeat(np.arange(self.sizes.size), self.sizes)[order]
+
     def __getitem__(self, group: int) -> FloatArray:
         return self.values[self.starts[group] : self.starts[group + 1]]
+
+
+def _stable_order(numbers: IntArray, count: int) -> IntArray:
+    """The order that brings numbers below `count` together and leaves what is equal as it stood."""
+    # Small numbers are sorted by their digits, which is a tenth of the work.
+    kind = np.uint16 if count <= 1 << 16 else np.int64
+    return np.argsort(numbers.astype(kind), kind="stable")
 
 
 def samples_changed(ended: Groups, running: Groups, old: npt.ArrayLike, new: npt.ArrayLike) -> Changes:
@@ -112,44 +134,31 @@ def _passes(places: IntArray, sizes: IntArray, old: IntArray, new: IntArray) -> 
         yield places[values // _VALUES_PER_PASS == portion]
 
 
-class _Merged(NamedTuple):
-    """Every value of the new groups, pair by pair; `alike` counts its equals in its own group, itself included.
+class _Pooled(NamedTuple):
+    """Both samples of each pair as one: those of pair i, ascending, are `values[starts[i] : starts[i + 1]]`."""
 
-    `below` and `up_to` count the values of the old group that are smaller, and that are not greater.
-    """
-
-    pair: IntArray
     values: FloatArray
-    alike: IntArray
-    below: IntArray
-    up_to: IntArray
+    starts: IntArray
+    pair: IntArray
+    is_new: npt.NDArray[np.bool_]
 
 
-def _merge(groups: Groups, old: IntArray, new: IntArray) -> tuple[_Merged, FloatArray]:
-    """Rank the new groups' values within the old groups'; beside it, by group, the sum of t^3 - t over ties of t."""
-    used = np.unique(np.concatenate([old, new]))
-    sizes = groups.sizes
-    place = ranges(groups.starts[used], sizes[used])
-    values = groups.values[place]
-    _, rank = np.unique(values, return_inverse=True)
-    span = int(rank.max()) + 2 if rank.size else 1
-    first = np.zeros(sizes.size, dtype=np.int64)
-    first[used] = np.cumsum(sizes[used]) - sizes[used]
-    number = np.repeat(np.arange(used.size), sizes[used])
-    keyed = number * span + rank
-    # How many values of its own group a value is equal to, itself included.
-    runs = np.flatnonzero(np.diff(keyed, prepend=-1))
-    lengths = np.diff(runs, append=keyed.size)
-    own_ties = np.zeros(sizes.size)
-    own_ties[used] = np.bincount(number[runs], weights=lengths.astype(np.float64) ** 3 - lengths, minlength=used.size)
-    alike = np.repeat(lengths, lengths)
-    mine = ranges(first[new], sizes[new])
-    pair = np.repeat(np.arange(new.size), sizes[new])
-    sought = np.searchsorted(used, old)[pair] * span + rank[mine]
-    start = first[old][pair]
-    below = np.searchsorted(keyed, sought, side="left") - start
-    up_to = np.searchsorted(keyed, sought, side="right") - start
-    return _Merged(pair, values[mine], alike[mine], below, up_to), own_ties
+def _pool(groups: Groups, old: IntArray, new: IntArray) -> _Pooled:
+    """Rank the samples of each pair together; a group may be in several pairs, most are the old one and the new one."""
+    values, group = groups.ascending
+    sides = np.concatenate([old, new])
+    times = np.bincount(sides, minlength=groups.starts.size - 1)
+    # The sides that a group stands on, group by group.
+    standing, first = np.argsort(sides, kind="stable"), np.cumsum(times) - times
+    repeated = times[group]
+    side = standing[ranges(first[group], repeated)]
+    pair = side % old.size
+    # All values ascend, so those of a pair still do once they are together.
+    order = _stable_order(pair, old.size)
+    sizes = np.bincount(pair, minlength=old.size)
+    starts = np.concatenate([[0], np.cumsum(sizes)])
+    pairs = np.repeat(np.arange(old.size), sizes)
+    return _Pooled(np.repeat(values, repeated)[order], starts, pairs, side[order] >= old.size)
 
 
 def ranges(starts: IntArray, sizes: IntArray) -> IntArray:
@@ -165,11 +174,19 @@ def _sums(pair: IntArray, weights: npt.ArrayLike, count: int) -> FloatArray:
 def _mann_whitney(groups: Groups, old: IntArray, new: IntArray) -> tuple[FloatArray, IntArray]:
     from scipy import special
 
-    merged, own_ties = _merge(groups, old, new)
+    pooled = _pool(groups, old, new)
     n_old, n_new = groups.sizes[old].astype(np.float64), groups.sizes[new].astype(np.float64)
-    above = _sums(merged.pair, (merged.below + merged.up_to) / 2, old.size)
-    shared = merged.up_to - merged.below
-    ties = own_ties[old] + own_ties[new] + _sums(merged.pair, 3.0 * shared * (shared + merged.alike), old.size)
+    rank = np.arange(1, pooled.pair.size + 1, dtype=np.float64) - pooled.starts[pooled.pair]
+    # Runs of equal values of one pair share the middle of their ranks.
+    begins = np.ones(pooled.pair.size, dtype=bool)
+    begins[1:] = (pooled.values[1:] != pooled.values[:-1]) | (pooled.pair[1:] != pooled.pair[:-1])
+    first = np.flatnonzero(begins)
+    lengths = np.diff(first, append=begins.size)
+    tied = np.flatnonzero(lengths > 1)
+    first, lengths = first[tied], lengths[tied]
+    rank[ranges(first, lengths)] = np.repeat(rank[first] + (lengths - 1) / 2, lengths)
+    ties = _sums(pooled.pair[first], lengths.astype(np.float64) ** 3 - lengths, old.size)
+    above = _sums(pooled.pair[pooled.is_new], rank[pooled.is_new], old.size) - n_new * (n_new + 1) / 2
     middle, total = n_old * n_new / 2, n_old + n_new
     extreme = np.maximum(above, n_old * n_new - above)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -177,52 +194,42 @@ def _mann_whitney(groups: Groups, old: IntArray, new: IntArray) -> tuple[FloatAr
         # All values equal: no test finds anything.
         score = np.where(spread > 0, (extreme - middle - 0.5) / spread, -np.inf)
     p_values = np.minimum(2 * special.ndtr(-score), 1)
-    exact = (np.maximum(n_old, n_new) <= MANN_WHITNEY_EXACT_MAX_N) & (ties == 0)
-    for place in np.flatnonzero(exact):
-        tail = _u_tail(*sorted((int(n_old[place]), int(n_new[place]))))
-        p_values[place] = min(1.0, 2 * tail[int(extreme[place])])
+    exact = np.flatnonzero((np.maximum(n_old, n_new) <= MANN_WHITNEY_EXACT_MAX_N) & (ties == 0))
+    fewer, more = (bound(n_old, n_new)[exact].astype(np.int64) for bound in (np.minimum, np.maximum))
+    for sizes in np.unique(more * (MANN_WHITNEY_EXACT_MAX_N + 1) + fewer).tolist():
+        m, n = divmod(sizes, MANN_WHITNEY_EXACT_MAX_N + 1)
+        places = exact[(fewer == n) & (more == m)]
+        p_values[places] = np.minimum(2 * _u_tails(m)[n - 1][extreme[places].astype(np.int64)], 1)
     return p_values, np.sign(above - middle).astype(np.int64)
 
 
-@lru_cache(maxsize=MANN_WHITNEY_EXACT_MAX_N**2)
-def _u_tail(n: int, m: int) -> FloatArray:
-    """P(U >= u) for u from 0 to n m, when every order of n + m different values is equally likely."""
-    # The numbers of orders with each U are the coefficients of a Gaussian binomial.
-    orders = [1] + [0] * (n * m)
-    for k in range(1, n + 1):
-        for place in range(n * m, m + k - 1, -1):
-            orders[place] -= orders[place - m - k]
-        for place in range(k, n * m + 1):
-            orders[place] += orders[place - k]
-    upward = np.cumsum(np.array(orders[::-1], dtype=np.float64))[::-1]
-    return np.asarray(upward / upward[0], dtype=np.float64)
+@lru_cache(maxsize=MANN_WHITNEY_EXACT_MAX_N)
+def _u_tails(m: int) -> tuple[FloatArray, ...]:
+    """P(U >= u), u from 0 to n m, for n from 1 to m, when every order of n + m different values is equally likely."""
+    # The numbers of orders with each U are the coefficients of a Gaussian binomial: that of n from that of n - 1.
+    orders = np.zeros(m * m + 1, dtype=np.int64)
+    orders[0] = 1
+    tails = []
+    for n in range(1, m + 1):
+        orders[m + n :] -= orders[: -m - n].copy()
+        for place in range(min(n, orders.size)):
+            orders[place::n] = np.cumsum(orders[place::n])
+        upward = np.cumsum(orders[: n * m + 1][::-1].astype(np.float64))[::-1]
+        tails.append(np.asarray(upward / upward[0], dtype=np.float64))
+    return tuple(tails)
 
 
 def _mood(groups: Groups, old: IntArray, new: IntArray, p: float) -> tuple[FloatArray, IntArray]:
-    merged, _ = _merge(groups, old, new)
+    pooled = _pool(groups, old, new)
     n_old, n_new = groups.sizes[old], groups.sizes[new]
-    # The place of each new value among the values of both, new before old where they are equal.
-    own = np.arange(merged.pair.size) - np.repeat(np.cumsum(n_new) - n_new, n_new)
-    merged_place = own + merged.below
     wanted = (n_old + n_new - 1) * p
     lower = np.floor(wanted).astype(np.int64)
-    ends = []
-    for at in (lower, np.minimum(lower + 1, n_old + n_new - 1)):
-        from_new = _sums(merged.pair, merged_place <= at[merged.pair], old.size).astype(np.int64)
-        from_old = at + 1 - from_new
-        # The value at a place is the greatest of the first so many of either side.
-        candidates = [
-            np.where(taken > 0, groups.values[groups.starts[side] + np.maximum(taken, 1) - 1], -np.inf)
-            for side, taken in ((old, from_old), (new, from_new))
-        ]
-        ends.append(np.maximum(*candidates))
-    pooled = interpolated(ends[0], ends[1], wanted - lower)
-    above = []
-    for side, sizes in ((old, n_old), (new, n_new)):
-        pair = np.repeat(np.arange(side.size), sizes)
-        values = groups.values[ranges(groups.starts[side], sizes)]
-        above.append(_sums(pair, values > pooled[pair], side.size).astype(np.int64))
-    return fisher_mid_p(above[0], n_old, above[1], n_new), np.sign(above[1] / n_new - above[0] / n_old).astype(np.int64)
+    below, above = (pooled.values[pooled.starts[:-1] + at] for at in (lower, np.minimum(lower + 1, n_old + n_new - 1)))
+    beyond = pooled.values > interpolated(below, above, wanted - lower)[pooled.pair]
+    k_old, k_new = (
+        np.bincount(pooled.pair[beyond & side], minlength=old.size) for side in (~pooled.is_new, pooled.is_new)
+    )
+    return fisher_mid_p(k_old, n_old, k_new, n_new), np.sign(k_new / n_new - k_old / n_old).astype(np.int64)
 
 
 def proportions_changed(
@@ -232,70 +239,96 @@ def proportions_changed(
     k1, n1, k2, n2 = (np.asarray(counts, dtype=np.int64) for counts in (k_old, n_old, k_new, n_new))
     enough = np.minimum(n1, n2) >= MIN_N_MEDIAN
     p_values = np.where(enough, fisher_mid_p(k1, n1, k2, n2), np.nan)
-    for place in np.flatnonzero(enough & (n1 + n2 <= BOSCHLOO_MAX_N) & (p_values <= BOSCHLOO_SCREEN)):
-        p_values[place] = _boschloo(int(k1[place]), int(n1[place]), int(k2[place]), int(n2[place]))
+    small = np.flatnonzero(enough & (n1 + n2 <= BOSCHLOO_MAX_N) & (p_values <= BOSCHLOO_SCREEN))
+    p_values[small] = _boschloo(k1[small], n1[small], k2[small], n2[small])
     return Changes(p_values, np.where(enough, np.sign(k2 * n1 - k1 * n2), 0))
 
 
-@lru_cache(maxsize=1 << 14)
-def _boschloo(k1: int, n1: int, k2: int, n2: int) -> float:
-    """Twice the smaller one-sided p of Boschloo's exact test, as `scipy.stats.boschloo_exact` has it.
+def _boschloo(k1: IntArray, n1: IntArray, k2: IntArray, n2: IntArray) -> FloatArray:
+    """Twice the smaller one-sided p of Boschloo's exact test, as `scipy.stats.boschloo_exact` has it, for many tables.
 
     The chance of a table at least as extreme is a polynomial in the share that both periods have; its greatest value
     is sought around every peak of a grid that is finer where a share has less spread. scipy's optimiser takes 30 ms.
     """
-    # The more k2 differs, the more extreme a table: beside each k1 stand the greatest k2, or the smallest, so many.
-    fewer, more = ((one <= one[k1, k2] * (1 + 1e-13)).sum(axis=1) for one in _fisher_tables(n1, n2))
-    return min(1.0, 2 * min(_greatest_chance(n1, n2, n2 + 1 - fewer, upper=True), _greatest_chance(n1, n2, more)))
+    key = ((k1 << 7 | n1) << 7 | k2) << 7 | n2
+    _, tables, asked = np.unique(key, return_index=True, return_inverse=True)
+    p_values = np.empty(tables.size)
+    for begin in range(0, tables.size, _TABLES_PER_PASS):
+        here = slice(begin, begin + _TABLES_PER_PASS)
+        chosen = tables[here]
+        trials = np.tile(n1[chosen] + n2[chosen], 2)
+        ways = np.concatenate(_extreme_ways(k1[chosen], n1[chosen], k2[chosen], n2[chosen]))
+        grid = _chances_on_grid(ways, trials)
+        least = grid.max(axis=1)
+        other = np.roll(np.arange(trials.size), chosen.size)
+        # The side that is not smaller need not be known better than that.
+        greatest = np.full(trials.size, np.inf)
+        first = np.flatnonzero(least <= least[other])
+        greatest[first] = _greatest_chances(ways[first], trials[first], grid[first])
+        second = np.flatnonzero(np.isinf(greatest) & (least < greatest[other]))
+        greatest[second] = _greatest_chances(ways[second], trials[second], grid[second])
+        p_values[here] = np.minimum(2 * np.minimum(*np.split(greatest, 2)), 1)
+    return p_values[asked]
 
 
-@lru_cache(maxsize=1 << 10)
-def _fisher_tables(n1: int, n2: int) -> tuple[FloatArray, FloatArray]:
-    """One-sided p-values of Fisher's test for every k1 of n1 (rows) and k2 of n2: that k1 is as small, and k2."""
-    from scipy import stats
+def _extreme_ways(k1: IntArray, n1: IntArray, k2: IntArray, n2: IntArray) -> tuple[FloatArray, FloatArray]:
+    """By table, and by how many hits both periods have: the ways to a table whose one-sided p by Fisher is no greater.
 
-    x1, x2 = np.arange(n1 + 1)[:, None], np.arange(n2 + 1)[None, :]
-    fewer = np.asarray(stats.hypergeom.cdf(x1, n1 + n2, x1 + x2, n1), dtype=np.float64)
-    return fewer, np.asarray(stats.hypergeom.cdf(x2, n1 + n2, x1 + x2, n2), dtype=np.float64)
+    The first are those with few hits among n1, the other those with many.
+    """
+    hits, first = np.arange(int((n1 + n2).max()) + 1), np.arange(int(n1.max()) + 1)
+    second = hits[:, None] - first
+    both = _CHOOSE[n1][:, None, first] * np.where(second < 0, 0, _CHOOSE[n2][:, second])
+    of_hits = _CHOOSE[n1 + n2][:, hits, None]
+    found = []
+    for ways in (np.cumsum(both, axis=2), np.cumsum(both[:, :, ::-1], axis=2)[:, :, ::-1]):
+        seen = ways[np.arange(k1.size), k1 + k2, k1] / _CHOOSE[n1 + n2, k1 + k2]
+        extreme = ways <= seen[:, None, None] * (1 + 1e-13) * of_hits
+        found.append(np.where(extreme, ways, 0).max(axis=2))
+    return found[0], found[1]
 
 
-def _greatest_chance(n1: int, n2: int, bounds: IntArray, *, upper: bool = False) -> float:
-    """The greatest chance, over all shares, that k2 is below the bound of k1, or not below it (`upper`)."""
-
-    def chances(first: FloatArray, second: FloatArray) -> FloatArray:
-        sums = np.zeros((second.shape[0], n2 + 2))
-        if upper:
-            sums[:, :-1] = np.cumsum(second[:, ::-1], axis=1)[:, ::-1]
-        else:
-            sums[:, 1:] = np.cumsum(second, axis=1)
-        return np.asarray((first * sums[:, bounds]).sum(axis=1), dtype=np.float64)
-
-    found = chances(_binomial_grid(n1), _binomial_grid(n2))
-    higher = np.concatenate([[-np.inf], found, [-np.inf]])
-    peaks = _ANGLES[(found >= higher[:-2]) & (found >= higher[2:]) & (found >= 0.9 * found.max())]
-    step = float(_ANGLES[1] - _ANGLES[0])
-    while step > 1e-6:
-        around = np.clip(peaks[:, None] + np.linspace(-step, step, 17), 0, np.pi / 2)
-        shares = np.asarray(np.sin(around.ravel()) ** 2, dtype=np.float64)
-        found = chances(_binomial(n1, shares), _binomial(n2, shares)).reshape(around.shape)
-        peaks = around[np.arange(peaks.size), found.argmax(axis=1)]
-        step /= 8
-    return float(found.max())
+def _chances_on_grid(ways: FloatArray, trials: IntArray) -> FloatArray:
+    """By table and share of the grid: the chance of the ways."""
+    chances = np.empty((trials.size, _ANGLES.size))
+    for n in np.unique(trials).tolist():
+        # No matrix product: libraries for those start threads of their own.
+        chances[trials == n] = np.einsum("th,hg->tg", ways[trials == n, : n + 1], _grid_powers(n))
+    return chances
 
 
 @lru_cache(maxsize=BOSCHLOO_MAX_N)
-def _binomial_grid(n: int) -> FloatArray:
-    return _binomial(n, np.asarray(np.sin(_ANGLES) ** 2, dtype=np.float64))
+def _grid_powers(n: int) -> FloatArray:
+    return np.ascontiguousarray(_powers(_ANGLES, np.full(_ANGLES.size, n)).T)
 
 
-def _binomial(n: int, shares: FloatArray) -> FloatArray:
-    """The chances of 0 to n of n, a row for each share."""
-    from scipy import special
+def _powers(angles: FloatArray, trials: IntArray) -> FloatArray:
+    """The chance of one way to each number of hits, a row per share: share^hits (1 - share)^misses."""
+    hits = np.arange(int(trials.max()) + 1)
+    misses = np.maximum(trials[:, None] - hits, 0)
+    share, rest = 2 * np.log(np.sin(angles)), 2 * np.log(np.cos(angles))
+    return np.asarray(np.exp(hits * share[:, None] + misses * rest[:, None]), dtype=np.float64)
 
-    k = np.arange(n + 1)
-    logarithms = special.gammaln(n + 1) - special.gammaln(k + 1) - special.gammaln(n - k + 1)
-    p = shares[:, None]
-    return np.asarray(np.exp(logarithms + special.xlogy(k, p) + special.xlog1py(n - k, -p)), dtype=np.float64)
+
+def _greatest_chances(ways: FloatArray, trials: IntArray, grid: FloatArray) -> FloatArray:
+    """By table: the greatest chance of the ways over all shares, from the chances on the grid."""
+    if not trials.size:
+        return np.empty(0)
+    edge = np.full((trials.size, 1), -np.inf)
+    higher = np.concatenate([edge, grid, edge], axis=1)
+    table, peak = np.nonzero(
+        (grid >= higher[:, :-2]) & (grid >= higher[:, 2:]) & (grid >= 0.9 * grid.max(axis=1, keepdims=True))
+    )
+    peaks, found = _ANGLES[peak], grid[table, peak][:, None]
+    step = float(_ANGLES[1] - _ANGLES[0])
+    while step > 1e-6:
+        # Not quite to the ends, where nothing or everything is certain and logarithms are not finite.
+        around = np.clip(peaks[:, None] + np.linspace(-step, step, 17), 1e-9, np.pi / 2 - 1e-9)
+        powers = _powers(around.ravel(), np.repeat(trials[table], 17)).reshape(*around.shape, -1)
+        found = np.einsum("psh,ph->ps", powers, ways[table, : powers.shape[2]])
+        peaks = around[np.arange(peaks.size), found.argmax(axis=1)]
+        step /= 8
+    return np.asarray(np.maximum.reduceat(found.max(axis=1), np.searchsorted(table, np.arange(trials.size))))
 
 
 def fisher_mid_p(k1: npt.ArrayLike, n1: npt.ArrayLike, k2: npt.ArrayLike, n2: npt.ArrayLike) -> FloatArray:

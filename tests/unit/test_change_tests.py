@@ -69,6 +69,18 @@ def test_each_pair_of_many_has_scipys_mann_whitney(most: int) -> None:
         assert direction == np.sign(expected.statistic - old.size * new.size / 2)
 
 
+def test_a_period_is_held_against_several_others_at_once() -> None:
+    drawn = samples(9, 50)
+    random = np.random.default_rng(9)
+    old, new = random.integers(0, 120, (2, 200))
+    tested = samples_changed(grouped(drawn), NOTHING, old, new)
+    for place, (before, after) in enumerate(zip(old.tolist(), new.tolist(), strict=True)):
+        alone = samples_changed(grouped([drawn[before], drawn[after]]), Groups.of([], [], 2), [0], [1])
+        np.testing.assert_array_equal(
+            [tested.p_values[place], tested.directions[place]], [alone.p_values[0], alone.directions[0]]
+        )
+
+
 @pytest.mark.usefixtures("pass_size")
 @pytest.mark.parametrize("p", [0.5, 0.75, 0.95])
 def test_each_quantile_of_many_is_held_against_the_pooled_one(p: float) -> None:
@@ -127,6 +139,20 @@ def test_each_small_table_has_scipys_boschloo_and_each_large_one_fishers_mid_p()
             assert p_value == pytest.approx(stats.boschloo_exact([[k1, k2], [n1 - k1, n2 - k2]]).pvalue, rel=1e-9)
         else:
             assert p_value == fisher_mid_p(k1, n1, k2, n2)
+
+
+def test_a_small_table_has_the_same_p_alone_and_among_many_of_other_sizes() -> None:
+    random = np.random.default_rng(8)
+    n1, n2 = random.integers(6, 41, (2, 150))
+    k1, k2 = random.integers(0, n1 + 1), random.integers(0, n2 + 1)
+    together = proportions_changed(k1, n1, k2, n2).p_values
+    asked = np.flatnonzero(together <= 0.1)
+    assert asked.size > change_tests._TABLES_PER_PASS
+    for place in asked.tolist():
+        alone = proportions_changed(*(column[place : place + 1] for column in (k1, n1, k2, n2))).p_values[0]
+        swapped = proportions_changed(*(column[place : place + 1] for column in (k2, n2, k1, n1))).p_values[0]
+        assert together[place] == pytest.approx(alone, rel=1e-12)
+        assert together[place] == pytest.approx(swapped, rel=1e-10)
 
 
 def test_weeks_of_many_periods_vary_as_each_alone() -> None:
