@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import dagster as dg
 
-from analytics.lake.schemas import TABLES, VERIFIED_TABLES
+from analytics.lake.schemas import VERIFIED_TABLES
 from analytics.metrics import measure as metrics_measure
 from analytics.metrics import values as metrics_values
 from analytics.metrics.registry import METRICS, Metric
@@ -19,7 +19,7 @@ from analytics.periods import Calendar, Quarter
 from analytics.settings import Settings
 from assets.build import lake_key
 from assets.checks import VALUES_SOUND, judge_values, values_sound_spec
-from assets.metadata import column_schema, owners, step_tags, value_metadata
+from assets.metadata import owners, step_tags, value_columns, value_metadata
 from assets.partitions import key_of_quarter, quarter_of_key, settled_beta
 from assets.resources import Workspace, stage
 from reports.shelf import folder_name, newest_revision
@@ -100,7 +100,7 @@ def measure_assets(settings: Settings, partitions: dg.TimeWindowPartitionsDefini
         kinds={"duckdb"},
         owners=owners(settings),
         tags={"stage": GROUP},
-        metadata={"dagster/column_schema": column_schema(TABLES["metric_values"].columns)},
+        metadata=value_columns(),
     )
     with settled_beta():
 
@@ -206,5 +206,5 @@ def _metric_spec(settings: Settings, metric: Metric) -> dg.AssetSpec:
         owners=owners(settings),
         tags={"stage": GROUP, "unit": metric.unit},
         code_version=str(metric.version),
-        metadata={"dagster/column_schema": column_schema(TABLES["metric_values"].columns)},
+        metadata=value_columns(),
     )

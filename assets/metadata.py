@@ -14,7 +14,7 @@ from typing import Any
 
 import dagster as dg
 
-from analytics.lake.schemas import Table
+from analytics.lake.schemas import TABLES, VALUE_MEANINGS, Table
 from analytics.settings import Settings, StageName, StepSettings
 from reports.listings import readable
 from reports.tables import printable
@@ -45,6 +45,11 @@ def column_schema(columns: Mapping[str, str], descriptions: Mapping[str, str] | 
     """A table's columns and types as Dagster shows them."""
     said = descriptions or {}
     return dg.TableSchema([dg.TableColumn(name, kind, said.get(name)) for name, kind in columns.items()])
+
+
+def value_columns() -> dict[str, Any]:
+    """The columns of metric values, with what each holds."""
+    return {"dagster/column_schema": column_schema(TABLES["metric_values"].columns, VALUE_MEANINGS)}
 
 
 def table_metadata(table: Table) -> dict[str, Any]:

@@ -7,10 +7,9 @@ from typing import Final
 
 import dagster as dg
 
-from analytics.lake.schemas import TABLES
 from analytics.settings import Settings
 from assets.measure import PUBLISHED
-from assets.metadata import column_schema, owners, step_tags
+from assets.metadata import owners, step_tags, value_columns
 from assets.partitions import quarter_of_key, settled_beta
 from assets.resources import Workspace, stage
 from reports import pack as report_pack
@@ -37,7 +36,7 @@ def pack_assets(settings: Settings, partitions: dg.TimeWindowPartitionsDefinitio
             owners=owners(settings),
             tags={"stage": GROUP},
             # Of the annex, which holds every value that the pages show.
-            metadata={"dagster/column_schema": column_schema(TABLES["metric_values"].columns)},
+            metadata=value_columns(),
             description=(
                 "The report pack of a quarter: pages, charts and the values behind them.\n\n"
                 "A folder that is never overwritten; one with other contents becomes the next revision."

@@ -14,6 +14,7 @@ from typing import Any
 
 import polars as pl
 
+from analytics.lake.schemas import VALUE_MEANINGS
 from reports.contents import Contents
 from reports.tables import as_csv
 
@@ -27,28 +28,31 @@ class Column:
     meaning: str
 
 
-VALUE_COLUMNS = (
-    Column("metric", "text", "Name of the metric; its definition stands in definitions.csv."),
-    Column("scope", "text", "service, team or organization."),
-    Column("name", "text", "Name of the service, the team or the organisation."),
-    Column("quarter", "text", "The quarter that the value describes."),
-    Column("series", "text", "human (without bots) or all, for lead times; empty elsewhere."),
-    Column("value", "number", "The value, unrounded; empty when undefined, and then reason says why."),
-    Column("unit", "text", "hours, minutes, ratio (0 to 1), per_day, count."),
-    Column("n", "integer", "Observations behind the value; a ratio's denominator, a frequency's deployments."),
-    Column("numerator", "number", "What is counted on top, for ratios and frequencies."),
-    Column("denominator", "number", "What it is divided by: the whole of a ratio, the days of a frequency."),
-    Column("low", "number", "Lower end of the two-sided 95 % interval; empty when there is none."),
-    Column("high", "number", "Upper end of the two-sided 95 % interval."),
-    Column("open", "integer", "Observations not finished at the cut-off (censored)."),
-    Column("reason", "text", "Why there is no value, as a code."),
-    Column("reading", "text", "better, worse, no clear change or too few data, against the quarter before, by a test."),
-    Column("definition", "text", "Metric and version of the definition that was applied."),
-    Column("covered_from", "date", "First local day that was covered."),
-    Column("covered_to", "date", "The day after the last covered one."),
-    Column("excluded", "object", "Rows left out, by reason; JSON text in the CSV."),
-    Column("missing", "text", "Sources that the metric needs, or that would add to it, and that nobody offers."),
-    Column("blended", "text", "yes where rows of several services were pooled."),
+VALUE_COLUMNS = tuple(
+    Column(name, kind, VALUE_MEANINGS[name])
+    for name, kind in (
+        ("metric", "text"),
+        ("scope", "text"),
+        ("name", "text"),
+        ("quarter", "text"),
+        ("series", "text"),
+        ("value", "number"),
+        ("unit", "text"),
+        ("n", "integer"),
+        ("numerator", "number"),
+        ("denominator", "number"),
+        ("low", "number"),
+        ("high", "number"),
+        ("open", "integer"),
+        ("reason", "text"),
+        ("reading", "text"),
+        ("definition", "text"),
+        ("covered_from", "date"),
+        ("covered_to", "date"),
+        ("excluded", "object"),
+        ("missing", "text"),
+        ("blended", "text"),
+    )
 )
 
 DEFINITION_COLUMNS = (

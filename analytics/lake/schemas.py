@@ -466,6 +466,33 @@ FACT_TABLES = {
 
 TABLES = {**TYPED_TABLES, **FACT_TABLES}
 
+# What each column of metric_values holds, for those who read it in a pack's annex or in Dagster.
+VALUE_MEANINGS = {
+    "metric": "Name of the metric; its definition stands in definitions.csv.",
+    "scope": "service, team or organization.",
+    "name": "Name of the service, the team or the organisation.",
+    "quarter": "The quarter that the value describes.",
+    "series": "human (without bots) or all, for lead times; empty elsewhere.",
+    "value": "The value, unrounded; empty when undefined, and then reason says why.",
+    "unit": "hours, minutes, ratio (0 to 1), per_day, count.",
+    "n": "Observations behind the value; a ratio's denominator, a frequency's deployments.",
+    "numerator": "What is counted on top, for ratios and frequencies.",
+    "denominator": "What it is divided by: the whole of a ratio, the days of a frequency.",
+    "low": "Lower end of the two-sided 95 % interval; empty when there is none.",
+    "high": "Upper end of the two-sided 95 % interval.",
+    "open": "Observations not finished at the cut-off (censored).",
+    "reason": "Why there is no value, as a code.",
+    "reading": "better, worse, no clear change or too few data, against the quarter before, by a test.",
+    "p_value": "Of the test behind the reading; empty where nothing was tested.",
+    "direction": "1 where the test found more than in the quarter before, -1 less, 0 neither.",
+    "definition": "Metric and version of the definition that was applied.",
+    "covered_from": "First local day that was covered.",
+    "covered_to": "The day after the last covered one.",
+    "excluded": "Rows left out, by reason; JSON text in the CSV.",
+    "missing": "Sources that the metric needs, or that would add to it, and that nobody offers.",
+    "blended": "yes where rows of several services were pooled.",
+}
+
 # Written by the stage `verify`, in the order in which one follows from another; `build` writes the rest.
 VERIFIED_TABLES = (
     "attestation_judgements",

@@ -7,8 +7,9 @@ from xml.etree import ElementTree
 import dagster as dg
 import pytest
 
+from analytics.lake.schemas import TABLES
 from analytics.settings import Settings
-from assets.metadata import INLINE_CHARACTERS, markdown_table, markdown_text, number, owners, sparkline
+from assets.metadata import INLINE_CHARACTERS, markdown_table, markdown_text, number, owners, sparkline, value_columns
 
 
 def drawn(image: str) -> ElementTree.Element:
@@ -83,3 +84,9 @@ def test_owners_are_what_dagster_accepts(settings: Settings, owner: str | None, 
     found = owners(settings.model_copy(update={"reports": reports}))
     assert found == wanted
     dg.AssetSpec("x", owners=found)
+
+
+def test_every_column_of_metric_values_says_what_it_holds() -> None:
+    columns = value_columns()["dagster/column_schema"].columns
+    assert [column.name for column in columns] == list(TABLES["metric_values"].columns)
+    assert [column.name for column in columns if not column.description] == []
