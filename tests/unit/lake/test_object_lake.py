@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import io
-import json
 import logging
 import os
-import pickle
 import signal
 import subprocess
 import sys
@@ -25,7 +23,6 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from analytics.doctor import Finding, examine
 from analytics.engine import connect
 from analytics.errors import LakeError
 from analytics.faults import in_words
@@ -41,67 +38,29 @@ from analytics.lake.tables import (
     quarters_of,
     scratch,
     write_partitions,
-    write_table,
 )
 from analytics.lake.turns import lake_turn
 from analytics.lake.version import LAKE_VERSION, lake_version, note_lake_version
 from analytics.lake_files import name_of
-from analytics.object_store import ObjectStore, Stored, open_store
+from analytics.object_store import ObjectStore, Stored
 from analytics.settings import Settings, load_settings
 from tests.fakes.s3 import KEY, SECRET
+from tests.unit.lake.incident_table import (
+    TABLE,
+    MakeSettings,
+    calendar,
+    incidents,
+    keys,
+    objects,
+    store_of,
+    write,
+    write_quarter,
+)
 
 if TYPE_CHECKING:
     import s3fs
 
 REPOSITORY = Path(__file__).resolve().parents[3]
-TABLE = "service_incidents"
-MakeSettings = Callable[..., Settings]
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    """A lake in fsspec's store in memory: what the store itself does not matter for is tested there."""
-    path = tmp_path / "quarterdeck.yaml"
-    path.write_text(f"organization: A\nstorage: memory://lake-{uuid.uuid4().hex}\n", encoding="utf-8")
-    return load_settings(path)
-
-
-def calendar(con: duckdb.DuckDBPyConnection) -> None:
-    con.execute("CREATE TABLE calendar (day DATE, quarter VARCHAR, month VARCHAR, iso_week VARCHAR)")
-    con.execute("INSERT INTO calendar VALUES ('2026-01-05', '2026-Q1', '', ''), ('2026-04-05', '2026-Q2', '', '')")
-
-
-def incidents(*days: str, key: str = "i") -> str:
-    rows = ", ".join(f"('s', '{key}{number}', CAST('{day}' AS DATE))" for number, day in enumerate(days))
-    return f"SELECT * FROM (VALUES {rows}) AS t(service, incident_key, opened_day)"
-
-
-def write(settings: Settings, *days: str, key: str = "i") -> None:
-    with connect(settings) as con:
-        calendar(con)
-        write_table(con, settings, TABLE, incidents(*days, key=key))
-
-
-def write_quarter(settings: Settings, quarter: str, day: str, key: str) -> None:
-    with connect(settings) as con:
-        calendar(con)
-        write_partitions(con, settings, TABLE, incidents(day, key=key), [quarter])
-
-
-def keys(settings: Settings, relation: str | None = None) -> list[str]:
-    with connect(settings) as con:
-        found = con.execute(f"SELECT incident_key FROM {relation or lake_relation(settings, TABLE)} ORDER BY 1")
-        return [key for (key,) in found.fetchall()]
-
-
-def objects(settings: Settings, s3: s3fs.S3FileSystem) -> set[str]:
-    root = str(settings.lake_url).removeprefix("s3://")
-    return {path.removeprefix(f"{root}/") for path in s3.find(root)}
-
-
-def store_of(settings: Settings) -> ObjectStore:
-    return open_store(str(settings.lake_url), settings.stored.options)
-
 
 # Reading and writing
 
@@ -468,215 +427,3 @@ def raiser(error: BaseException) -> Callable[..., None]:
         raise error
 
     return fail
-
-
-# Hostile contents
-
-FILE = f"quarter=2026-Q1/{'a' * 32}-0000.parquet"
-
-
-def manifest(**changes: Any) -> bytes:
-    return json.dumps({"format": 1, "id": "b" * 32, "columns": [], "files": [[FILE, 10]], **changes}).encode()
-
-
-@pytest.mark.parametrize(
-    ("content", "said"),
-    [
-        (b"no JSON", "is no manifest of this lake"),
-        (b"", "is no manifest of this lake|cannot be read"),
-        (b"[" * 100_000, "is no manifest of this lake"),
-        (b"[]", "is no manifest of this lake"),
-        (manifest(files=[["../../other/secret.parquet", 1]]), "names a file that is none of the lake"),
-        (manifest(files=[["/etc/passwd", 1]]), "names a file that is none of the lake"),
-        (manifest(files=[["s3://other/x.parquet", 1]]), "names a file that is none of the lake"),
-        (manifest(files=[[FILE + "\n", 1]]), "names a file that is none of the lake"),
-        (manifest(files=[[FILE, -1]]), "is no manifest of this lake"),
-        (manifest(files=[[FILE, 10**400]]), "is no manifest of this lake"),
-        (manifest(retired={"../x": "2026-01-01T00:00:00Z"}), "names a file that is none of the lake"),
-        (manifest(retired={FILE: "2026-01-01T00:00:00"}), "is no manifest of this lake"),
-        (manifest(id="../../.."), "has an id that is none"),
-        (manifest(earlier={"x/../y": "2026-01-01T00:00:00Z"}), "has an id that is none"),
-        (manifest(format=2), "is a manifest of format 2"),
-        (manifest(more=1), "is no manifest of this lake"),
-        (manifest(versions={"../x": 1}), "is no manifest of this lake"),
-        (manifest(versions={"2026-Q1": 0}), "is no manifest of this lake"),
-    ],
-)
-def test_a_hostile_manifest_is_refused_in_words(settings: Settings, content: bytes, said: str) -> None:
-    store_of(settings).write(f"{TABLE}/_table.json", content)
-    with pytest.raises(LakeError, match=said) as caught:
-        lake_relation(settings, TABLE)
-    assert str(caught.value.where).endswith("_table.json")
-    with pytest.raises(LakeError, match=said):
-        write(settings, "2026-01-05")
-
-
-def test_a_manifest_that_is_too_large_is_not_read(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    write(settings, "2026-01-05")
-    write_quarter(settings, "2026-Q2", "2026-04-05", "n")
-    monkeypatch.setattr(manifests, "MOST_BYTES", 300)
-    with pytest.raises(LakeError, match=r"_table\.json: is larger than 300 bytes"):
-        lake_relation(settings, TABLE)
-    store_of(settings).write(f"{TABLE}/_table.json", manifest(files=[]))
-    store_of(settings).write(f"{TABLE}/_{'b' * 32}/{'c' * 32}.json", manifest() + b" " * 1000)
-    with pytest.raises(LakeError, match=r"c\.json: is larger than 300 bytes"):
-        lake_relation(settings, TABLE)
-
-
-@pytest.mark.parametrize(
-    "changes", [{"id": "c" * 32, "versions": {"2026-Q1": 1}}, {"versions": {"2026-Q2": 1}}, {"versions": {}}]
-)
-def test_a_manifest_of_something_else_is_refused(settings: Settings, changes: dict[str, Any]) -> None:
-    store_of(settings).write(f"{TABLE}/_table.json", manifest(files=[]))
-    store_of(settings).write(f"{TABLE}/_{'b' * 32}/{'c' * 32}.json", manifest(**changes))
-    with pytest.raises(LakeError, match="is the manifest of something else"):
-        lake_relation(settings, TABLE)
-
-
-def test_a_file_that_is_damaged_is_an_error(settings: Settings) -> None:
-    write(settings, "2026-01-05")
-    [url] = lake_files(settings, TABLE)
-    name = url.removeprefix(f"{settings.lake_url}/")
-    store_of(settings).write(name, b"PAR1" + b"\0" * 5000)
-    with pytest.raises(duckdb.Error) as caught:
-        keys(settings)
-    fault = in_words(caught.value)
-    assert fault is not None
-    assert fault.what.startswith("a file is damaged")
-    # What is said to do helps.
-    assert "`_table.json`" in str(fault.fix)
-    store_of(settings).remove([f"{TABLE}/_table.json"])
-    assert keys(settings) == []
-    write(settings, "2026-01-05", key="w")
-    assert keys(settings) == ["w0"]
-
-
-# The store
-
-
-def test_more_objects_than_one_listing_holds(s3_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch) -> None:
-    from moto.backends import get_backend
-
-    settings = s3_settings()
-    bucket = str(settings.lake_url).removeprefix("s3://").partition("/")[0]
-    backend = get_backend("s3")["123456789012"]["aws"]
-    names = {f"quarter=undated/{number:032x}-0000.parquet" for number in range(1100)}
-    for name in [*names, "quarter=undated/somebody's.parquet"]:
-        backend.put_object(bucket, f"lake/{TABLE}/{name}", b"")
-    assert len(store_of(settings).list(TABLE)) == 1101
-    monkeypatch.setattr(manifests, "KEPT_FOR", timedelta(seconds=-1))
-    write(settings, "2026-01-05")
-    # What no write of ours has named is not ours to remove.
-    left = {name for name in store_of(settings).list(TABLE) if "undated" in name}
-    assert left == {f"{TABLE}/quarter=undated/somebody's.parquet"}
-
-
-def test_a_bucket_that_is_not_there_is_no_empty_lake(s3_settings: MakeSettings) -> None:
-    settings = s3_settings()
-    stored = settings.stored.model_copy(update={"lake": "s3://no-such-bucket-here/lake"})
-    settings = settings.model_copy(update={"stored": stored})
-    with pytest.raises(LakeError, match="the bucket does not exist"):
-        lake_relation(settings, TABLE)
-    with pytest.raises(LakeError, match="the bucket does not exist"):
-        write(settings, "2026-01-05")
-
-
-def test_a_store_that_does_not_answer_is_named_with_what_to_check(s3_settings: MakeSettings, tmp_path: Path) -> None:
-    settings = s3_settings()
-    options = {
-        **settings.stored.options,
-        "endpoint_url": "http://127.0.0.1:9",
-        "config_kwargs": {"retries": {"max_attempts": 1}},
-    }
-    settings = settings.model_copy(update={"stored": settings.stored.model_copy(update={"options": options})})
-    with pytest.raises(LakeError, match=r"cannot be read: no answer .*\n.*endpoint_url"):
-        lake_relation(settings, TABLE)
-
-
-def test_a_library_that_is_missing_is_named_with_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules["fsspec.registry"]._registry, "s3", raising=False)
-    monkeypatch.setitem(sys.modules, "s3fs", None)
-    with pytest.raises(LakeError, match=r's3:// needs a library that is not installed\n.*pip install "\.\[s3\]"'):
-        ObjectStore("s3://bucket/lake", {})
-    with pytest.raises(LakeError, match="nosuch:// is no object store that fsspec knows"):
-        ObjectStore("nosuch://bucket/lake", {})
-
-
-def test_a_wrong_option_is_an_error_in_words() -> None:
-    with pytest.raises(LakeError, match="s3://bucket/lake/x: cannot be read"):
-        ObjectStore("s3://bucket/lake", {"client_kwargs": 3, "endpoint_url": "not a URL"}).read("x", 1)
-
-
-def test_any_store_that_fsspec_knows_can_hold_a_lake(settings: Settings) -> None:
-    write(settings, "2026-01-05", "2026-04-05")
-    write_quarter(settings, "2026-Q1", "2026-01-05", "n")
-    assert keys(settings) == ["i1", "n0"]
-
-
-def lake_finding(settings: Settings) -> Finding:
-    [finding] = [finding for finding in examine(settings.settings_path) if finding.subject == "lake"]
-    return finding
-
-
-def test_the_doctor_tries_the_store_and_leaves_nothing(s3_settings: MakeSettings, s3: s3fs.S3FileSystem) -> None:
-    settings = s3_settings()
-    url = settings.lake_url
-    finding = lake_finding(settings)
-    assert finding == Finding("lake", "ok", f"{url}: can be listed, written, read and deleted; objects: 0")
-    assert objects(settings, s3) == set()
-    text = settings.settings_path.read_text("utf-8").replace("bucket-", "no-bucket-")
-    settings.settings_path.write_text(text, "utf-8")
-    finding = lake_finding(settings)
-    assert (finding.state, finding.fix) == ("fail", "Make the bucket, or correct `storage.lake`.")
-
-
-def test_the_doctor_says_what_the_store_refuses(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: Any) -> None:
-        raise PermissionError("Access Denied")
-
-    monkeypatch.setattr(store_of(settings)._files, "rm", refuse)
-    finding = lake_finding(settings)
-    assert finding.state == "fail"
-    assert finding.detail.endswith(".txt: cannot be removed: no permission (Access Denied)")
-    assert finding.fix == "Let these credentials list, read, write and delete below it."
-
-
-# Secrets
-
-
-def test_no_secret_reaches_a_log_a_message_or_a_pickle(
-    s3_settings: MakeSettings, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    caplog.set_level(logging.DEBUG)
-    settings = s3_settings()
-    write(settings, "2026-01-05")
-    assert keys(settings) == ["i0"]
-    store = store_of(settings)
-    for kept in (pickle.dumps(settings), pickle.dumps(store), repr(settings).encode(), repr(store).encode()):
-        assert SECRET.encode() not in kept
-        assert KEY.encode() not in kept
-    assert SECRET not in caplog.text
-    assert pickle.loads(pickle.dumps(store)) is store
-
-    def refuse(*_: Any, **__: Any) -> None:
-        raise PermissionError(f"{KEY} with {SECRET} may not")
-
-    monkeypatch.setattr(store._files, "cat_file", refuse)
-    with pytest.raises(LakeError, match=r"no permission \(\*\*\* with \*\*\* may not\)") as caught:
-        lake_relation(settings, TABLE)
-    assert caught.value.__cause__ is None
-    monkeypatch.delenv("LAKE_SECRET")
-    with pytest.raises(LakeError, match="LAKE_SECRET is not set"):
-        lake_relation(settings, TABLE)
-
-
-def test_times_of_other_stores_are_understood() -> None:
-    from analytics.object_store import _changed_at
-
-    moment = datetime(2026, 1, 5, tzinfo=UTC)
-    assert [
-        _changed_at({"mtime": moment.timestamp()}),
-        _changed_at({"updated": "2026-01-05T00:00:00Z"}),
-        _changed_at({"created": moment.replace(tzinfo=None)}),
-        _changed_at({}),
-    ] == [moment, moment, moment, None]
