@@ -19,7 +19,7 @@ import duckdb
 
 from analytics.engine import connect
 from analytics.engines.duck import DuckEngine
-from analytics.engines.prelude import create_functions
+from analytics.engines.prelude import create_functions, create_params
 from analytics.lake.schemas import TABLES
 from analytics.lake.tables import create_views
 from analytics.settings import Settings, load_settings
@@ -36,7 +36,9 @@ REFERENCE = "DuckDB, Parquet"
 def _published(settings: Settings) -> Iterator[Ask]:
     """DuckDB on the published file, as readers of it have it."""
     with connect(settings, settings.published_path, read_only=True) as con:
-        create_functions(DuckEngine(con, settings), settings.time_zone)
+        engine = DuckEngine(con, settings)
+        create_functions(engine, settings.time_zone)
+        create_params(engine, settings.now())
         yield lambda question: con.execute(question.sql()).fetchall()
 
 
@@ -45,7 +47,9 @@ def _parquet(settings: Settings) -> Iterator[Ask]:
     """DuckDB on the lake, as the stage `measure` has it."""
     with connect(settings) as con:
         create_views(con, settings, *_tables())
-        create_functions(DuckEngine(con, settings), settings.time_zone)
+        engine = DuckEngine(con, settings)
+        create_functions(engine, settings.time_zone)
+        create_params(engine, settings.now())
         yield lambda question: con.execute(question.sql()).fetchall()
 
 
@@ -84,6 +88,7 @@ def _spark(settings: Settings) -> Iterator[Ask]:
     chosen = settings.engine.model_copy(update={"type": "spark"})
     with spark_engine(settings.model_copy(update={"engine": chosen})) as engine:
         engine.read_lake(*_tables())
+        create_params(engine, settings.now())
         yield lambda question: engine.rows(question.sql())
 
 

@@ -24,6 +24,7 @@ import statistics
 import sys
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import UTC
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -96,7 +97,8 @@ _SETS = "GROUPING SETS ((quarter, service), (quarter, team), (quarter))"
 _DEPLOYMENTS = """
 CREATE TEMP TABLE deployed AS
 SELECT day.quarter, d.service, s.team, d.outcome = 'success' AS succeeded, d.day >= coalesce(s.since, d.day) AS live,
-       d.counts_as_failed_attempt, d.failed, d.recovery_excluded, d.recovery_open, d.recovery_us, d.open_us
+       d.counts_as_failed_attempt, d.failed, d.recovery_excluded, d.recovery_open, d.recovery_us,
+       epoch_us(TIMESTAMP '{now}') - epoch_us(coalesce(d.finished_at, d.created_at)) AS open_us
 FROM {service_deployments} AS d JOIN service AS s USING (service) JOIN day USING (day);
 CREATE TEMP TABLE counted AS
 SELECT quarter, service, team, count(*) FILTER (WHERE succeeded AND live) AS deployments,
@@ -167,9 +169,10 @@ def script(settings: Settings, out: Path) -> None:
     tables = ("services", "snapshot", "calendar", "service_deployments", "change_lead")
     read = {name: lake_relation(settings, name) for name in tables}
     today = settings.calendar.local_day(settings.now()).isoformat()
+    now = settings.now().astimezone(UTC).replace(tzinfo=None).isoformat(sep=" ")
     with connect(settings) as con:
         for text in (_SCOPES, _DEPLOYMENTS, _LEAD, _RECOVERY):
-            con.execute(text.format(**read, sets=_SETS, today=today))
+            con.execute(text.format(**read, sets=_SETS, today=today, now=now))
         con.execute(f"COPY ({_ROWS}) TO '{_literal(out)}' (FORMAT parquet)")
 
 

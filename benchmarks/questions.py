@@ -82,6 +82,7 @@ def columns_read(question: Question) -> dict[str, list[str]]:
         con.execute("SET disabled_optimizers = 'statistics_propagation,filter_pushdown,filter_pullup,join_order'")
         for function in FUNCTIONS["duckdb"]:
             con.execute(function.format(zone="UTC"))
+        con.execute("CREATE TABLE params AS SELECT CAST(NULL AS TIMESTAMP) AS now")
         for table in (*question.tables, "calendar"):
             columns = ", ".join(f'"{name}" {kind}' for name, kind in TABLES[table].columns.items())
             con.execute(f"CREATE TABLE {table} ({columns})")
@@ -105,4 +106,4 @@ def columns_read(question: Question) -> dict[str, list[str]]:
 
     for node in json.loads(plan):
         walk(node)
-    return {table: sorted(columns) for table, columns in found.items() if table != "calendar"}
+    return {table: sorted(columns) for table, columns in found.items() if table not in ("calendar", "params")}

@@ -103,7 +103,7 @@ def derive_batch(
                 batch.incidents.get(service.name, []),
                 rules,
             )
-            yield from fact_rows(facts, rules.now, local_day)
+            yield from fact_rows(facts, local_day)
         except Exception as error:
             error.add_note(f"while the facts of service '{service.name}' were derived")
             raise

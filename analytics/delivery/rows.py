@@ -13,10 +13,10 @@ LocalDay = Callable[[datetime], date]
 _MICROSECOND = timedelta(microseconds=1)
 
 
-def fact_rows(facts: ServiceFacts, now: datetime, local_day: LocalDay) -> Iterator[tuple[str, Row]]:
+def fact_rows(facts: ServiceFacts, local_day: LocalDay) -> Iterator[tuple[str, Row]]:
     """Every row of one service as (table, row)."""
     for deployment in facts.deployments:
-        yield "service_deployments", _deployment(deployment, now, local_day)
+        yield "service_deployments", _deployment(deployment, local_day)
         for attempt in deployment.attempts:
             row: Row = {name: getattr(attempt, name) for name in _ATTEMPT_FIELDS}
             row["day"] = local_day(attempt.finished_at or attempt.created_at)
@@ -63,7 +63,7 @@ def _span(start: datetime | None, end: datetime | None) -> int | None:
     return length if length is not None and length >= 0 else None
 
 
-def _deployment(d: Deployment, now: datetime, local_day: LocalDay) -> Row:
+def _deployment(d: Deployment, local_day: LocalDay) -> Row:
     return {
         "service": d.service,
         "deployment_key": d.key,
@@ -96,7 +96,6 @@ def _deployment(d: Deployment, now: datetime, local_day: LocalDay) -> Row:
         "blamed_key": d.blames.key if d.blames else None,
         "recovery_us": _us(d.at, d.recovered_at) if d.failed else None,
         "recovery_open": d.recovery_open,
-        "open_us": _us(d.at, now) if d.recovery_open else None,
         "recovered_at": d.recovered_at,
         "recovery_excluded": d.recovery_excluded,
         "revisions": len(d.revisions),

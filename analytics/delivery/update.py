@@ -92,12 +92,4 @@ def _update_table(con: duckdb.DuckDBPyConnection, settings: Settings, table: str
         leaving += (
             f" OR EXISTS (SELECT 1 FROM continued_{key}s AS c WHERE c.service = kept.service AND c.{key} = kept.{key})"
         )
-    if table == "service_deployments":
-        # How long a failure has been open is told up to the cut-off, which has moved for every service.
-        rows = (
-            f"{rows} UNION ALL BY NAME SELECT kept.* REPLACE (epoch_us(params.now) - epoch_us(coalesce(finished_at, "
-            f"created_at)) AS open_us) FROM (SELECT kept.* FROM {held} AS kept "
-            f"WHERE recovery_open AND NOT ({leaving})) AS kept CROSS JOIN params"
-        )
-        leaving = f"kept.recovery_open OR {leaving}"
     replace_rows(con, settings, table, leaving=f"({leaving})", coming=rows)

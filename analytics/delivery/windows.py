@@ -200,7 +200,7 @@ def continue_services(
             facts, told = derive_window(window, incidents.get(name, ()), terms)
         except BehindWindow:
             continue
-        for table, row in (*fact_rows(facts, terms.rules.now, local_day), *reach_of(facts)):
+        for table, row in (*fact_rows(facts, local_day), *reach_of(facts)):
             parts.add(table, row)
         assert window.live.sequence is not None
         after = window.live.sequence

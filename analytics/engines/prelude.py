@@ -62,9 +62,13 @@ def create_functions(engine: Engine, time_zone: str) -> None:
         engine.execute(statement.format(zone=time_zone))
 
 
+def create_params(engine: Engine, cut_off: datetime) -> None:
+    """Make the table `params` of one row: `now`, the cut-off as naive UTC."""
+    engine.create_values("params", {"now": "TIMESTAMP"}, [(cut_off.astimezone(UTC).replace(tzinfo=None),)])
+
+
 def create_prelude(engine: Engine, settings: Settings) -> None:
-    """Make the functions, and the tables `calendar` (day, quarter, month, iso_week) and `params` (now, naive UTC)."""
+    """Make the functions, and the tables `calendar` (day, quarter, month, iso_week) and `params` (now)."""
     create_functions(engine, settings.time_zone)
     engine.create_values("calendar", CALENDAR, calendar_rows(settings))
-    now: datetime = settings.now().astimezone(UTC).replace(tzinfo=None)
-    engine.create_values("params", {"now": "TIMESTAMP"}, [(now,)])
+    create_params(engine, settings.now())

@@ -93,7 +93,7 @@ FACT_TABLES = {
                 "failed_attempts BIGINT, day DATE, sequence BIGINT, kind, resolved BOOLEAN, identity, "
                 "previous_deployment_key, rollback_target_key, new_commits BIGINT, rework, rework_evidence, "
                 "counts_as_failed_attempt BOOLEAN, failed BOOLEAN, failure_method, failure_evidence, blamed_key, "
-                "recovery_us BIGINT, recovery_open BOOLEAN, open_us BIGINT, recovered_at TIMESTAMP, recovery_excluded, "
+                "recovery_us BIGINT, recovery_open BOOLEAN, recovered_at TIMESTAMP, recovery_excluded, "
                 "revisions BIGINT, warning"
             ),
             "day",

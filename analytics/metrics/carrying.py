@@ -6,13 +6,15 @@ measured again, so that the values are those of a measuring of everything (a tes
 
 A change of `OWN_DAY` tables reaches the values of its own quarter, because a row of theirs is counted on its own day;
 a change of any other table of a query reaches all quarters. A quarter is compared with the one before, so a change
-reaches the next one too. Quarters that are not over at either cut-off are always measured again.
+reaches the next one too. Quarters that are not over at either cut-off are always measured again, and so are those with
+rows that last until the cut-off (`LASTING`), by the metrics that ask for it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -48,8 +50,10 @@ OWN_DAY = frozenset(
         "survey_answers",
     }
 )
-# Columns that move with the cut-off though nothing has happened: who does not read one is not reached by it.
-MOVING = {"service_deployments": "open_us"}
+# What says of a row that it lasts until the cut-off: what is made of such a row and of the cut-off (the table `params`)
+# moves with it though nothing has happened.
+LASTING = {"service_deployments": "recovery_open"}
+_PARAMS = re.compile(r"\bparams\b")
 # Told in full by the snapshot that a measuring begins with.
 _IN_SNAPSHOT = frozenset({"services"})
 _CODE = (".py", ".sql")
@@ -59,8 +63,9 @@ _CODE = (".py", ".sql")
 class Basis:
     """What values are made from: digests of the tables by quarter, of everything else, and the quarters themselves.
 
-    `facts` of `OWN_DAY` tables are digests of rows, in whatever order and file; without the column that moves, which
-    is told apart as `TABLE.COLUMN`. `files` are digests of their bytes: the same bytes need no second look.
+    `facts` of `OWN_DAY` tables are digests of rows, in whatever order and file. Of a table with `LASTING` rows there
+    are also those of `TABLE.COLUMN`: the cut-off in a quarter that has some. `files` are digests of the tables' bytes:
+    the same bytes need no second look.
     """
 
     cut_off: str
@@ -121,47 +126,50 @@ def present_basis(
         for table in sorted(tables - _IN_SNAPSHOT)
         for quarter, digest in table_digests(settings, table).items()
     }
+    cut_off = snapshot.now.isoformat()
     facts: dict[tuple[str, str], str] = {}
     for table in sorted(tables - _IN_SNAPSHOT):
         present = {key: digest for key, digest in files.items() if key[0] == table}
         if table in OWN_DAY:
-            facts |= _of_rows(con, table, present, old)
+            facts |= _of_rows(con, table, present, old, cut_off)
         else:
             facts |= present
-    return Basis(snapshot.now.isoformat(), rules, facts, tuple(map(str, quarters)), files)
+    return Basis(cut_off, rules, facts, tuple(map(str, quarters)), files)
 
 
 def _of_rows(
-    con: duckdb.DuckDBPyConnection, table: str, files: Mapping[tuple[str, str], str], old: Basis | None
+    con: duckdb.DuckDBPyConnection, table: str, files: Mapping[tuple[str, str], str], old: Basis | None, cut_off: str
 ) -> dict[tuple[str, str], str]:
-    """Digests of a table's rows by quarter, for the quarters whose files are others than before."""
-    moving = MOVING.get(table)
-    names = [table] if moving is None else [table, f"{table}.{moving}"]
+    """Digests of a table's rows by quarter; those of quarters whose files are as before are as before."""
+    lasting = LASTING.get(table)
+    last = f"{table}.{lasting}"
     found: dict[tuple[str, str], str] = {}
     wanted = []
     for key, digest in files.items():
         quarter = key[1]
-        if old is not None and old.files.get(key) == digest and all((name, quarter) in old.facts for name in names):
-            found |= {(name, quarter): old.facts[name, quarter] for name in names}
+        told = old.facts if old is not None and old.files.get(key) == digest else {}
+        if key in told and (lasting is None or (last, quarter) in told):
+            found[key] = told[key]
+            if lasting is not None:
+                found[last, quarter] = cut_off if told[last, quarter] else ""
         elif quarter == UNDATED:
-            found |= {(name, quarter): digest for name in names}
+            found[key] = digest
         else:
             wanted.append(quarter)
     if not wanted:
         return found
-    columns = [f't."{column}"' for column in TABLES[table].columns if column != moving]
-    hashes = [f"hash({', '.join(columns)})"]
-    if moving is not None:
-        hashes.append(f'hash(t."{moving}", {", ".join(columns)})')
+    columns = ", ".join(f't."{column}"' for column in TABLES[table].columns)
     # A sum and an exclusive or of 64 bits each, and how many: rows in any order.
-    digests = ", ".join(f"concat_ws('-', count(*), sum({one}), bit_xor({one}))" for one in hashes)
     rows = con.execute(
-        f"SELECT c.quarter, {digests} FROM {table} AS t "
+        f"SELECT c.quarter, concat_ws('-', count(*), sum(hash({columns})), bit_xor(hash({columns}))), "
+        f"bool_or({'false' if lasting is None else lasting}) FROM {table} AS t "
         "JOIN (SELECT day, quarter FROM calendar WHERE list_contains(?, quarter)) AS c ON c.day = t.day GROUP BY 1",
         [wanted],
     ).fetchall()
-    for quarter, *told in rows:
-        found |= {(name, quarter): digest for name, digest in zip(names, told, strict=True)}
+    for quarter, digest, lasts in rows:
+        found[table, quarter] = digest
+        if lasting is not None:
+            found[last, quarter] = cut_off if lasts else ""
     return found
 
 
@@ -219,8 +227,8 @@ def stale_quarters(
     for metric in metrics:
         # Reasons ask whether anything was deployed.
         tables = {*metric.tables, "service_deployments"} if metric.needs_deployments else set(metric.tables)
-        text = metric.observations_sql()
-        tables |= {f"{table}.{column}" for table, column in MOVING.items() if table in tables and column in text}
+        if asks_for_cut_off(metric):
+            tables |= {f"{table}.{column}" for table, column in LASTING.items() if table in tables}
         reached = set(always)
         for table in tables & changed.keys():
             if table.split(".")[0] not in OWN_DAY or UNDATED in changed[table]:
@@ -233,6 +241,11 @@ def stale_quarters(
             if number in reached or (number - 1 in reached and quarters[number - 1] == quarters[number].plus(-1))
         )
     return found
+
+
+def asks_for_cut_off(metric: Metric) -> bool:
+    """Whether a metric's rows are made of the cut-off too."""
+    return _PARAMS.search(metric.observations_sql()) is not None
 
 
 def carried_values(

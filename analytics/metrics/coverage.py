@@ -5,7 +5,7 @@ Source: metrics.md section 2 (deployment frequency) and section 8 (collected, cu
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
@@ -79,7 +79,7 @@ class Snapshot:
 
 def read_snapshot(con: duckdb.DuckDBPyConnection) -> Snapshot:
     """Read the build's own record; needs the views snapshot, collection, services, scope_members."""
-    facts = dict(con.execute("SELECT key, value FROM snapshot").fetchall())
+    facts = _noted(con)
     services = {
         name: ServiceEntry(name, since, entity)
         for name, since, entity in con.execute("SELECT service, since, entity FROM services").fetchall()
@@ -91,7 +91,7 @@ def read_snapshot(con: duckdb.DuckDBPyConnection) -> Snapshot:
         scopes.setdefault((scope, name), set()).add(subject)
     scopes.setdefault(("organization", facts["organization"]), set())
     return Snapshot(
-        now=datetime.fromisoformat(facts["cut_off"]).astimezone(UTC),
+        now=_cut_off(facts),
         organization=facts["organization"],
         rollback_is_evidence=facts["rollback_is_evidence"] == "true",
         has_policy=facts.get("has_policy") == "true",
@@ -100,6 +100,19 @@ def read_snapshot(con: duckdb.DuckDBPyConnection) -> Snapshot:
         services=services,
         scopes={key: frozenset(members) for key, members in sorted(scopes.items())},
     )
+
+
+def read_cut_off(con: duckdb.DuckDBPyConnection) -> datetime:
+    """When the facts were cut off, in UTC; needs the table or view snapshot."""
+    return _cut_off(_noted(con))
+
+
+def _noted(con: duckdb.DuckDBPyConnection) -> dict[str, str]:
+    return dict(con.execute("SELECT key, value FROM snapshot").fetchall())
+
+
+def _cut_off(noted: Mapping[str, str]) -> datetime:
+    return datetime.fromisoformat(noted["cut_off"]).astimezone(UTC)
 
 
 def _otherwise_known(con: duckdb.DuckDBPyConnection) -> frozenset[str]:

@@ -10,8 +10,10 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
+from analytics.engines.duck import DuckEngine
+from analytics.engines.prelude import create_functions, create_params
 from analytics.errors import LakeError, UsageError
-from analytics.metrics.coverage import OF_NOTHING, create_members
+from analytics.metrics.coverage import OF_NOTHING, create_members, read_cut_off
 from analytics.metrics.registry import BY_NAME, MICROSECONDS, TRILLION, Metric
 from analytics.metrics.values import metric_values, open_published
 from analytics.periods import Quarter
@@ -105,6 +107,9 @@ def _rows(
 ) -> tuple[list[str], list[dict[str, Any]]]:
     with open_published(settings) as con:
         create_members(con, [(scope, name)])
+        engine = DuckEngine(con, settings)
+        create_functions(engine, settings.time_zone)
+        create_params(engine, read_cut_off(con))
         con.execute(f"CREATE TEMP VIEW observations AS {metric.observations_sql()}")
         given = [row[0] for row in con.execute("DESCRIBE observations").fetchall()]
         hidden = {"subject", "day", "excluded", "series", "cluster"}

@@ -18,7 +18,7 @@ from analytics import progress
 from analytics.engine import connect
 from analytics.engines import Engine, open_engine
 from analytics.engines.duck import DuckEngine
-from analytics.engines.prelude import CALENDAR, create_functions
+from analytics.engines.prelude import CALENDAR, create_functions, create_params
 from analytics.lake.parts import TableParts
 from analytics.lake.publish import publish
 from analytics.lake.tables import create_views, lake_relation, scratch, write_table
@@ -129,6 +129,7 @@ def open_facts(settings: Settings, metrics: Iterable[Metric]) -> Iterator[Facts]
         create_members(con, snapshot.scopes)
         engine = opened.enter_context(open_engine(settings, con))
         create_functions(engine, settings.time_zone)
+        create_params(engine, snapshot.now)
         if not isinstance(engine, DuckEngine):  # which is that connection
             for name, columns in (("calendar", CALENDAR), ("members", MEMBERS)):
                 engine.create_values(name, columns, con.execute(f"SELECT {', '.join(columns)} FROM {name}").fetchall())

@@ -230,13 +230,15 @@ def test_files_of_quarters_that_nothing_touches_are_not_written_again(shop: Dail
     shop.check()
 
 
-def test_an_open_failure_is_as_old_as_the_cut_off_says(shop: Daily) -> None:
+def test_an_open_failure_is_not_written_again_because_the_cut_off_has_moved(shop: Daily) -> None:
     shop.world.incident("i1", 6)
     shop.update(more(shop), "2026-04-11T00:00:00Z")
-    assert shop.update({}, "2026-04-12T00:00:00Z").whole is None
-    shop.check()
     opened = [row for row in rows_of(shop.settings.lake_dir)["service_deployments"] if "('recovery_open', True)" in row]
     assert len(opened) == 1
+    written = [path.stat().st_ino for path in shop.settings.lake_dir.glob("service_deployments/*/*.parquet")]
+    assert shop.update({}, "2026-04-12T00:00:00Z").whole is None
+    assert [path.stat().st_ino for path in shop.settings.lake_dir.glob("service_deployments/*/*.parquet")] == written
+    shop.check()
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,18 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from analytics.engine import connect
+from analytics.lake.schemas import TABLES
 from analytics.lake.tables import lake_relation, quarters_of, write_partitions, write_table
 from analytics.metrics import measure as measuring
-from analytics.metrics.carrying import NOTE, OWN_DAY, Basis, forget_basis, stale_quarters
+from analytics.metrics.carrying import (
+    LASTING,
+    NOTE,
+    OWN_DAY,
+    Basis,
+    asks_for_cut_off,
+    forget_basis,
+    stale_quarters,
+)
 from analytics.metrics.measure import measure
 from analytics.metrics.metric import Metric
 from analytics.metrics.registry import BY_NAME, METRICS
@@ -23,6 +32,7 @@ from analytics.settings import Settings
 
 QUARTERS = [Quarter(2025, 4), Quarter(2026, 1), Quarter(2026, 2), Quarter(2026, 3)]
 LEAD, CHECKED, RUNS = BY_NAME["change_lead_time"], BY_NAME["verification_coverage"], BY_NAME["pipeline_rerun_rate"]
+VALUE = list(TABLES["metric_values"].columns).index("value")
 BEFORE = Basis(
     "2026-07-05T00:00:00+00:00",
     {"code": "1"},
@@ -59,8 +69,8 @@ def test_deployments_reach_what_says_that_nothing_was_deployed() -> None:
     }
 
 
-def test_what_moves_with_the_cut_off_reaches_only_who_reads_it() -> None:
-    after = changed("service_deployments.open_us", "2025-Q4")
+def test_what_lasts_until_the_cut_off_reaches_only_who_asks_for_it() -> None:
+    after = changed("service_deployments.recovery_open", "2025-Q4")
     recovery = BY_NAME["failed_deployment_recovery_time"]
     assert stale(after)[LEAD.name] == [3]
     assert stale(after, metrics=[recovery]) == {recovery.name: [0, 1, 3]}
@@ -112,9 +122,26 @@ def lose_rows(settings: Settings, table: str, quarter: str, seed: int) -> None:
         write_partitions(con, settings, table, f"SELECT * FROM all_rows WHERE {of_quarter} AND NOT ({lost})", [quarter])
 
 
-def measuring_date(table: str) -> str | None:
-    from analytics.lake.schemas import TABLES
+def leave_open(settings: Settings, quarter: str) -> None:
+    """At a quarter's end much has failed: 100 deployments were recovered from after 161 days, 400 have not been."""
+    with connect(settings) as con:
+        con.execute(f"CREATE TABLE calendar AS SELECT * FROM {lake_relation(settings, 'calendar')}")
+        con.execute(f"CREATE TABLE known AS SELECT * FROM {lake_relation(settings, 'service_deployments')}")
+        con.execute(f"DELETE FROM known WHERE day NOT IN (SELECT day FROM calendar WHERE quarter = '{quarter}')")
+        write_partitions(
+            con,
+            settings,
+            "service_deployments",
+            "SELECT * FROM known UNION ALL BY NAME SELECT last.* REPLACE (concat('made ', n) AS deployment_key, "
+            "'success' AS outcome, 'change' AS kind, true AS resolved, true AS failed, NULL AS recovery_excluded, "
+            "last.day AS finished_at, false AS counts_as_failed_attempt, NULL AS recovered_at, "
+            f"n >= 100 AS recovery_open, CASE WHEN n < 100 THEN {161 * 86_400_000_000} END AS recovery_us) "
+            "FROM (FROM known ORDER BY day DESC LIMIT 1) AS last CROSS JOIN range(500) AS made(n)",
+            [quarter],
+        )
 
+
+def measuring_date(table: str) -> str | None:
     return TABLES[table].dated_by
 
 
@@ -145,6 +172,8 @@ def tables_of(metrics: Iterable[Any]) -> list[str]:
 @given(st.data())
 def test_an_update_equals_a_measuring_of_everything(sample: Settings, data: st.DataObject) -> None:
     """Values, reasons, words and p-values; and each change of a published value is told once, by either."""
+    if data.draw(st.booleans()):
+        leave_open(sample, data.draw(st.sampled_from(quarters_of(sample, "service_deployments"))))
     measure(sample)
     tables = [table for table in tables_of(METRICS) if quarters_of(sample, table)]
     for _ in range(data.draw(st.integers(0, 2))):
@@ -159,6 +188,26 @@ def test_an_update_equals_a_measuring_of_everything(sample: Settings, data: st.D
     assert rows(sample, "metric_values") == updated
     assert rows(sample, "restatements") == retold
     assert len(retold) >= len(told)
+
+
+@pytest.mark.usefixtures("_unpublished")
+def test_an_open_failure_of_a_quarter_long_over_is_as_long_as_the_cut_off_says(sample: Settings) -> None:
+    leave_open(sample, "2026-Q2")
+    found = {}
+    for moment in ("2026-10-09T00:00:00+00:00", "2026-12-09T00:00:00+00:00"):
+        cut_off(sample, moment)
+        measure(sample)
+        values = rows(sample, "metric_values")
+        found[moment] = next(
+            row[VALUE]
+            for row in values
+            if row[:4] == ("failed_deployment_recovery_time", "organization", "Harbour & Pine", "2026-Q2")
+        )
+        forget_basis(sample)
+        measure(sample)
+        assert rows(sample, "metric_values") == values
+    # At first the median; later more of the open ones have lasted as long as those that ended.
+    assert list(found.values()) == [161 * 24.0, None]
 
 
 @pytest.mark.usefixtures("_unpublished")
@@ -186,6 +235,12 @@ def test_a_measuring_that_is_killed_while_it_writes_is_not_relied_upon(
         with pytest.raises(KeyboardInterrupt):
             measure(sample)
     assert rows(sample, NOTE) == []
+
+
+def test_who_asks_for_the_cut_off_reads_only_tables_that_say_which_rows_last_until_then() -> None:
+    asking = [metric for metric in METRICS if asks_for_cut_off(metric)]
+    assert [metric.name for metric in asking] == ["failed_deployment_recovery_time"]
+    assert all(LASTING.keys() >= set(metric.tables) for metric in asking)
 
 
 def test_every_table_of_own_days_is_dated_by_its_day() -> None:
