@@ -9,20 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from analytics.statistics import (
-    MIN_N_MEDIAN,
-    FloatArray,
-    IntArray,
-    interpolated,
-    quantile_ranks_array,
-)
+from analytics.samples import FloatArray, Groups, IntArray, ranges, stable_order
+from analytics.statistics import MIN_N_MEDIAN, interpolated, quantile_ranks_array
 
 # Five events all in one of two equal periods still have an exact p of 2 / 2^5 = 0.06.
 MIN_EVENTS = 6
@@ -53,54 +47,6 @@ class Changes(NamedTuple):
 
     p_values: FloatArray
     directions: IntArray
-
-
-@dataclass(frozen=True)
-class Groups:
-    """Samples side by side: those of group g, ascending, are `values[starts[g] : starts[g + 1]]`."""
-
-    values: FloatArray
-    starts: IntArray
-    # Every value of all groups, ascending, with its group: known where they came so.
-    ordered: tuple[FloatArray, IntArray] | None = None
-
-    @classmethod
-    def of(cls, values: npt.ArrayLike, groups: npt.ArrayLike, count: int) -> Groups:
-        """Values with the number of the group of each, from 0 to `count` - 1, in any order."""
-        sample, numbers = np.asarray(values, dtype=np.float64), np.asarray(groups, dtype=np.int64)
-        if sample.shape != numbers.shape:
-            raise ValueError("values and groups must have the same length")
-        order = np.argsort(sample)
-        return cls.of_ascending(sample[order], numbers[order], count)
-
-    @classmethod
-    def of_ascending(cls, values: FloatArray, groups: IntArray, count: int) -> Groups:
-        """The same of values that ascend already."""
-        starts = np.concatenate([[0], np.cumsum(np.bincount(groups, minlength=count))])
-        return cls(values[_stable_order(groups, count)], starts, (values, groups))
-
-    @property
-    def sizes(self) -> IntArray:
-        """How many values each group has."""
-        return np.diff(self.starts)
-
-    @property
-    def ascending(self) -> tuple[FloatArray, IntArray]:
-        """Every value of all groups, ascending, and the group of each."""
-        if self.ordered is not None:
-            return self.ordered
-        order = np.argsort(self.values)
-        return self.values[order], np.repeat(np.arange(self.sizes.size), self.sizes)[order]
-
-    def __getitem__(self, group: int) -> FloatArray:
-        return self.values[self.starts[group] : self.starts[group + 1]]
-
-
-def _stable_order(numbers: IntArray, count: int) -> IntArray:
-    """The order that brings numbers below `count` together and leaves what is equal as it stood."""
-    # Small numbers are sorted by their digits, which is a tenth of the work.
-    kind = np.uint16 if count <= 1 << 16 else np.int64
-    return np.argsort(numbers.astype(kind), kind="stable")
 
 
 def samples_changed(ended: Groups, running: Groups, old: npt.ArrayLike, new: npt.ArrayLike) -> Changes:
@@ -154,17 +100,11 @@ def _pool(groups: Groups, old: IntArray, new: IntArray) -> _Pooled:
     side = standing[ranges(first[group], repeated)]
     pair = side % old.size
     # All values ascend, so those of a pair still do once they are together.
-    order = _stable_order(pair, old.size)
+    order = stable_order(pair, old.size)
     sizes = np.bincount(pair, minlength=old.size)
     starts = np.concatenate([[0], np.cumsum(sizes)])
     pairs = np.repeat(np.arange(old.size), sizes)
     return _Pooled(np.repeat(values, repeated)[order], starts, pairs, side[order] >= old.size)
-
-
-def ranges(starts: IntArray, sizes: IntArray) -> IntArray:
-    """The numbers starts[i], starts[i] + 1, … (sizes[i] of them) for every i, one after another."""
-    before = np.cumsum(sizes) - sizes
-    return np.asarray(np.arange(int(sizes.sum())) + np.repeat(starts - before, sizes), dtype=np.int64)
 
 
 def _sums(pair: IntArray, weights: npt.ArrayLike, count: int) -> FloatArray:

@@ -16,16 +16,15 @@ import numpy.typing as npt
 
 from analytics.change_tests import (
     Changes,
-    Groups,
     proportions_changed,
     quantiles_changed,
     rates_changed,
     samples_changed,
 )
+from analytics.samples import FloatArray, Groups
 from analytics.statistics import (
     CONFIDENCE,
     MIN_N_MEDIAN,
-    FloatArray,
     Interval,
     finite_sample,
     kaplan_meier_median,

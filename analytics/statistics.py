@@ -15,8 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
+from analytics.samples import FloatArray, Groups, IntArray, running_by_group
 
 CONFIDENCE = 0.95
 
@@ -269,32 +268,48 @@ def kaplan_meier_median(durations: npt.ArrayLike, open_durations: npt.ArrayLike 
     if not running.size:
         interval = quantile_interval(ended, 0.5) or (None, None)
         return MedianResult(quantile(ended, 0.5), ended.size, 0, *interval)
-    ends = np.sort(ended)
-    first = np.flatnonzero(np.diff(ends, prepend=-np.inf))
-    times, died = ends[first], np.diff(first, append=ends.size)
+    samples = (Groups(np.sort(sample), np.array([0, sample.size])) for sample in (ended, running))
+    value, low, high = (None if math.isnan(one) else one for (one,) in map(list, kaplan_meier_medians(*samples)))
+    return MedianResult(value, ended.size, running.size, low, high)
+
+
+def kaplan_meier_medians(ended: Groups, running: Groups) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Value, low and high of `kaplan_meier_median` for many samples of which each has open ones; NaN where None."""
     # Survival falls only where something ended, so that the other times need no place of their own.
-    at_risk = (ended.size - first) + (running.size - np.searchsorted(np.sort(running), times))
-    survival = np.asarray(np.cumprod((at_risk - died) / at_risk), dtype=np.float64)
-    value = _first_at_most_half(times, survival)
-    if ended.size + running.size < MIN_N_MEDIAN_INTERVAL:
-        return MedianResult(value, ended.size, running.size)
+    group = np.repeat(np.arange(ended.sizes.size), ended.sizes)
+    begins = np.ones(group.size, dtype=bool)
+    begins[1:] = (ended.values[1:] != ended.values[:-1]) | (group[1:] != group[:-1])
+    first = np.flatnonzero(begins)
+    times, died, group = ended.values[first], np.diff(first, append=begins.size), group[first]
+    # The open ones that are shorter, from places among group and time in one ascending number.
+    distinct, rank = np.unique(np.concatenate([times, running.values]), return_inverse=True)
+    keys = np.repeat(np.arange(running.sizes.size), running.sizes) * distinct.size + rank[times.size :]
+    shorter = np.searchsorted(keys, group * distinct.size + rank[: times.size]) - running.starts[group]
+    at_risk = (ended.starts[group + 1] - first) + (running.sizes[group] - shorter)
+    sizes = np.bincount(group, minlength=ended.sizes.size)
+    survival = running_by_group(np.multiply, (at_risk - died) / at_risk, sizes)
     # At survival 1 and 0 the formula has no value; there the band is shut.
     with np.errstate(divide="ignore", invalid="ignore"):
         logarithm = np.log(survival)
-        error = np.sqrt(1 / logarithm**2 * np.cumsum(died / (at_risk * (at_risk - died))))
+        variance = running_by_group(np.add, died / (at_risk * (at_risk - died)), sizes)
+        error = np.sqrt(1 / logarithm**2 * variance)
         middle, reach = np.log(-logarithm), normal_quantile(CONFIDENCE) * error
         low, high = np.exp(-np.exp(middle + reach)), np.exp(-np.exp(middle - reach))
     lower = np.where(survival > 0, np.nan_to_num(low, nan=1.0), 0.0)
     upper = np.nan_to_num(high, nan=1.0)
-    return MedianResult(
-        value, ended.size, running.size, _first_at_most_half(times, lower), _first_at_most_half(times, upper)
-    )
+    value, low, high = (_first_at_most_half(times, one, group, sizes.size) for one in (survival, lower, upper))
+    too_few = ended.sizes + running.sizes < MIN_N_MEDIAN_INTERVAL
+    low[too_few] = high[too_few] = np.nan
+    return value, low, high
 
 
-def _first_at_most_half(times: FloatArray, survival: FloatArray) -> float | None:
+def _first_at_most_half(times: FloatArray, survival: FloatArray, group: IntArray, count: int) -> FloatArray:
     # Survival is a product of fractions: 0.75 * 2 / 3 must count as one half.
     reached = np.flatnonzero(survival <= 0.5 + 1e-9)
-    return float(times[reached[0]]) if reached.size else None
+    groups, first = np.unique(group[reached], return_index=True)
+    found = np.full(count, np.nan)
+    found[groups] = times[reached[first]]
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,8 +31,8 @@ class DuckEngine:
         return self.con.execute(query).fetchall()
 
     def arrays(self, query: str) -> list[npt.NDArray[Any]]:
-        """Every column of a query of numbers as arrays."""
-        return [np.asarray(column) for column in self.con.execute(query).fetchnumpy().values()]
+        """Every column of a query as arrays."""
+        return [_without_mask(column) for column in self.con.execute(query).fetchnumpy().values()]
 
     def columns(self, query: str) -> list[str]:
         """The names of a query's columns."""
@@ -89,3 +89,12 @@ class DuckEngine:
         column = "view_name" if kind == "VIEW" else "table_name"
         if self.con.execute(f"SELECT 1 FROM {catalog} WHERE temporary AND {column} = ?", [name]).fetchone():
             self.con.execute(f"DROP {kind} IF EXISTS temp.{name}")
+
+
+def _without_mask(column: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """A column in which None stands for what DuckDB masks, which only texts may have."""
+    if not isinstance(column, np.ma.MaskedArray):
+        return column
+    texts: npt.NDArray[Any] = np.array(column.data, dtype=object)
+    texts[np.ma.getmaskarray(column)] = None
+    return texts

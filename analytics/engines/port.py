@@ -29,7 +29,7 @@ class Engine(Protocol):
         """Every row of a query: whole numbers, floats, text, dates, naive UTC times, lists of these."""
 
     def arrays(self, query: str) -> list[npt.NDArray[Any]]:
-        """Every column of a query of numbers, none of them NULL, as arrays: for more rows than Python should touch."""
+        """Every column of a query as arrays, for more rows than Python should touch: texts, or numbers without NULL."""
 
     def columns(self, query: str) -> list[str]:
         """The names of a query's columns."""

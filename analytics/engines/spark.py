@@ -119,7 +119,7 @@ class SparkEngine:
         return list(zip(*columns, strict=True)) if columns else []
 
     def arrays(self, query: str) -> list[npt.NDArray[Any]]:
-        """Every column of a query of numbers, brought here as Arrow."""
+        """Every column of a query, brought here as Arrow."""
         return [column.to_numpy() for column in self.session.sql(query).toArrow().columns]
 
     def columns(self, query: str) -> list[str]:

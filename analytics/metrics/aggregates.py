@@ -12,16 +12,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from analytics.change_tests import Groups
 from analytics.engines import Engine
 from analytics.metrics.coverage import SCOPES
-from analytics.metrics.grid import FloatArray, Grid, IntArray, create_observations, members_join, place_sql
+from analytics.metrics.grid import Grid, cell_sql, create_observations, members_join, place_sql
 from analytics.metrics.metric import MICROSECONDS, TRILLION, Metric
+from analytics.samples import FloatArray, Groups, IntArray
 from analytics.statistics import (
     clustered_mean_interval,
     interpolated,
-    kaplan_meier_median,
+    kaplan_meier_medians,
     poisson_limits_array,
     quantile_ranks_array,
     wilson_array,
@@ -53,12 +54,17 @@ class Measured:
 
 @dataclass
 class Tally:
-    """Rows by place and the reason why they are left out: the counted ones by place, the others one by one."""
+    """Rows by place: the counted ones, and the others by the reason why they are left out.
+
+    Of entry i, `rows[i]` rows of `places[i]` were left out for `reasons[why[i]]`; entries are in the order of place and
+    reason.
+    """
 
     counted: IntArray
     places: IntArray
-    reasons: list[str]
+    why: IntArray
     rows: IntArray
+    reasons: list[str]
 
 
 class Aggregation:
@@ -70,33 +76,46 @@ class Aggregation:
         self.metric = metric
         self.size = grid.size(metric)
         self._sums: tuple[IntArray, IntArray] | None = None
-        # By scope: durations in order, where they were fetched.
-        self.ordered: dict[str, Groups] = {}
+        self._weekly: FloatArray | None = None
+        # By scope, where they were fetched: durations that ended, and those still running.
+        self.samples: dict[str, tuple[Groups, Groups]] = {}
         create_observations(engine, metric)
 
-    def tally(self) -> Tally:
-        """Rows by place and reason; what can be summed is summed in the same pass over the observations."""
+    def tally(self, *, by_week: bool = False) -> Tally:
+        """Rows by place and reason; what else can be counted is counted in the same pass over the observations."""
         summed = self.metric.kind in ("ratio", "rate")
         parts = ("numerator", "denominator") if summed else ()
-        inner, outer = (
-            "".join(f", CAST(sum({rows}{part}) AS BIGINT) AS {part}" for part in parts) for rows in ("", "o.")
+        sums = "".join(f", CAST(sum(o.{part}) AS BIGINT) AS {part}" for part in parts)
+        week = ", o.week_number" if by_week else ""
+        # By subject: scopes then pool some thousand rows instead of millions.
+        cells, excluded, *numbers = self.engine.arrays(
+            f"SELECT {cell_sql(self.grid, self.metric)} AS cell, o.excluded, count(*) AS seen{sums}{week} "
+            f"FROM dated AS o GROUP BY o.subject_number, o.quarter_number, o.series_number, o.excluded{week}"
         )
-        # By subject first: three scopes then join thousands of rows instead of millions.
-        inside = "subject_number, quarter_number, series_number, excluded"
-        found = self.engine.rows(
-            f"SELECT {place_sql(self.grid, self.metric)} AS place, o.excluded, CAST(sum(o.seen) AS BIGINT) AS seen"
-            f"{outer} FROM (SELECT {inside}, count(*) AS seen{inner} FROM dated GROUP BY {inside}) AS o "
-            f"{members_join(self.metric)} GROUP BY m.scope_number, o.quarter_number, o.series_number, o.excluded"
-        )
-        place, reasons, *numbers = zip(*found, strict=True) if found else ((), (), (), *((),) * len(parts))
-        places, said = np.array(place, dtype=np.int64), np.array(reasons, dtype=object)
+        why, reasons = _numbered(excluded.tolist())
         counts = np.zeros((3, self.size), dtype=np.int64)
-        left_out = np.array([reason is not None for reason in reasons], dtype=bool)
-        for row, column in enumerate(numbers):
-            counts[row, places[~left_out]] = np.array(column, dtype=np.int64)[~left_out]
+        self._weekly = np.zeros((self.size, int(self.grid.weeks.max(initial=0)))) if by_week else None
+        kept = np.flatnonzero(why < 0)
+        for _, row, place in self.grid.places_by_scope(self.metric, cells[kept]):
+            mine = [number[kept if row is None else kept[row]] for number in numbers]
+            for count, number in zip(counts, mine[: 1 + len(parts)], strict=False):
+                np.add.at(count, place, number)
+            if self._weekly is not None:
+                whole = mine[-1] >= 0
+                np.add.at(self._weekly, (place[whole], mine[-1][whole]), mine[0][whole])
         self._sums = (counts[1], counts[2]) if summed else None
-        rows = np.array(numbers[0], dtype=np.int64)[left_out]
-        return Tally(counts[0], places[left_out], said[left_out].tolist(), rows)
+        out = np.flatnonzero(why >= 0)
+        rows, why = numbers[0][out], why[out]
+        entries: list[tuple[IntArray, IntArray]] = [(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))]
+        for _, row, place in self.grid.places_by_scope(self.metric, cells[out]):
+            chosen = slice(None) if row is None else row
+            entries.append((place * max(len(reasons), 1) + why[chosen], rows[chosen]))
+        entry, number = (np.concatenate(column) for column in zip(*entries, strict=True))
+        known, of_entry = np.unique(entry, return_inverse=True)
+        summed_rows = np.zeros(known.size, dtype=np.int64)
+        np.add.at(summed_rows, of_entry, number)
+        places, why = np.divmod(known, max(len(reasons), 1))
+        return Tally(counts[0], places, why, summed_rows, reasons)
 
     def values(self, metrics: Sequence[Metric], tally: Tally) -> dict[str, Measured]:
         """Values of the metrics that share this query and one kind, by metric."""
@@ -117,17 +136,9 @@ class Aggregation:
         return {self.metric.name: found}
 
     def weekly(self) -> FloatArray:
-        """Counted rows per place and whole ISO week of its quarter, weeks without any as zero."""
-        weeks = np.zeros((self.size, int(self.grid.weeks.max(initial=0))))
-        place, week, count = self.engine.arrays(
-            f"SELECT {place_sql(self.grid, self.metric)} AS place, o.week_number, CAST(sum(o.seen) AS BIGINT) AS seen "
-            "FROM (SELECT subject_number, quarter_number, series_number, week_number, count(*) AS seen FROM dated "
-            "WHERE excluded IS NULL AND week_number >= 0 "
-            f"GROUP BY subject_number, quarter_number, series_number, week_number) AS o {members_join(self.metric)} "
-            "GROUP BY m.scope_number, o.quarter_number, o.series_number, o.week_number"
-        )
-        weeks[place, week] = count
-        return weeks
+        """Counted rows per place and whole ISO week of its quarter, from a tally by week."""
+        assert self._weekly is not None
+        return self._weekly
 
     def _shares(self, found: Measured, hits: IntArray, trials: IntArray) -> None:
         known = np.flatnonzero(trials)
@@ -175,34 +186,31 @@ class Aggregation:
     def _order_here(self, results: dict[str, Measured], metrics: Sequence[Metric]) -> None:
         """Fetch every duration once and sort it: fewer passes than an engine needs for as many scopes."""
         unit = MICROSECONDS[self.metric.unit]
-        width = len(self.grid.quarters) * len(self.metric.series)
         cell, amount = self.engine.arrays(
-            f"SELECT subject_number * {width} + quarter_number * {len(self.metric.series)} + series_number AS cell, "
-            "amount_us FROM dated WHERE excluded IS NULL"
+            f"SELECT {cell_sql(self.grid, self.metric)} AS cell, o.amount_us FROM dated AS o WHERE o.excluded IS NULL"
         )
         if not cell.size:
             return
-        cell, amount = _ascending(cell.astype(np.int64), amount.astype(np.int64))
-        for scope in SCOPES:
-            if (belonging := self.grid.belonging.get((self.metric.subject, scope))) is None:
-                continue
-            row, place = belonging.places(cell, width)
-            ordered = amount if row is None else amount[row]
-            groups = self.ordered[scope] = Groups.of_ascending(ordered.astype(np.float64), place, self.size)
+        cell, amount = _ascending(cell, amount)
+        values = amount.astype(np.float64)
+        for scope, row, place in self.grid.places_by_scope(self.metric, cell):
+            groups = Groups.of_ascending(values if row is None else values[row], place, self.size)
+            self.samples[scope] = groups, Groups.nothing(self.size)
             places = np.flatnonzero(groups.sizes)
-            starts, n, values = groups.starts[places], groups.sizes[places], groups.values
             for metric in metrics:
-                between, measured = metric.quantile * (n - 1), results[metric.name]
-                below, above = (
-                    values[starts + np.floor(between).astype(np.int64)],
-                    values[starts + np.ceil(between).astype(np.int64)],
-                )
-                measured.n[places] = n
-                measured.value[places] = (below + (above - below) * (between - np.floor(between))) / unit
-                low, high = quantile_ranks_array(n, metric.quantile)
-                known = low > 0
-                measured.low[places[known]] = values[starts[known] + low[known] - 1] / unit
-                measured.high[places[known]] = values[starts[known] + high[known] - 1] / unit
+                self._quantile(results[metric.name], groups, places, metric.quantile, unit)
+
+    def _quantile(self, found: Measured, groups: Groups, places: IntArray, p: float, unit: int) -> None:
+        """An interpolated quantile and its exact interval, of many samples at once."""
+        starts, n, values = groups.starts[places], groups.sizes[places], groups.values
+        between = p * (n - 1)
+        below, above = (values[starts + bound(between).astype(np.int64)] for bound in (np.floor, np.ceil))
+        found.n[places] = n
+        found.value[places] = (below + (above - below) * (between - np.floor(between))) / unit
+        low, high = quantile_ranks_array(n, p)
+        known = low > 0
+        found.low[places[known]] = values[starts[known] + low[known] - 1] / unit
+        found.high[places[known]] = values[starts[known] + high[known] - 1] / unit
 
     def _order_there(self, results: dict[str, Measured], metrics: Sequence[Metric]) -> None:
         """Let the engine sort each scope, and bring only what a quantile and its interval are read from."""
@@ -261,21 +269,20 @@ class Aggregation:
     def _recovery(self) -> Measured:
         unit = MICROSECONDS[self.metric.unit]
         found = Measured.nothing(self.size)
-        place, amount, running = self.engine.arrays(
-            f"SELECT {place_sql(self.grid, self.metric)} AS place, o.amount_us, "
-            "CASE WHEN o.open THEN 1 ELSE 0 END AS running "
-            f"FROM dated AS o {members_join(self.metric)} WHERE o.excluded IS NULL"
+        cell, amount, running = self.engine.arrays(
+            f"SELECT {cell_sql(self.grid, self.metric)} AS cell, o.amount_us, "
+            "CASE WHEN o.open THEN 1 ELSE 0 END AS running FROM dated AS o WHERE o.excluded IS NULL"
         )
         hours = amount / unit
-        ended, running_still = (
-            Groups.of(hours[running == state], place[running == state], self.size) for state in (0, 1)
-        )
-        found.n, found.open = ended.sizes, running_still.sizes
-        self._medians(found, ended, np.flatnonzero((ended.sizes > 0) & (running_still.sizes == 0)))
-        for at in np.flatnonzero(running_still.sizes).tolist():
-            median = kaplan_meier_median(ended[at], running_still[at])
-            for column, number in ((found.value, median.value), (found.low, median.low), (found.high, median.high)):
-                column[at] = np.nan if number is None else number
+        for scope, row, place in self.grid.places_by_scope(self.metric, cell):
+            chosen = slice(None) if row is None else row
+            ended, open_ones = self.samples[scope] = ended_and_open(place, hours[chosen], running[chosen], self.size)
+            found.n += ended.sizes
+            found.open += open_ones.sizes
+            self._medians(found, ended, np.flatnonzero((ended.sizes > 0) & (open_ones.sizes == 0)))
+            censored = np.flatnonzero(open_ones.sizes)
+            medians = kaplan_meier_medians(ended.chosen(censored), open_ones.chosen(censored))
+            found.value[censored], found.low[censored], found.high[censored] = medians
         return found
 
     def _medians(self, found: Measured, groups: Groups, places: IntArray) -> None:
@@ -309,6 +316,24 @@ class Aggregation:
         return found
 
 
+def ended_and_open(
+    place: IntArray, amounts: npt.NDArray[Any], running: npt.NDArray[Any], size: int
+) -> tuple[Groups, Groups]:
+    """Durations by place: those that ended, and those still running (1, not 0)."""
+    if not running.any():
+        return Groups.of(amounts, place, size), Groups.nothing(size)
+    ended, open_ones = (Groups.of(amounts[running == state], place[running == state], size) for state in (0, 1))
+    return ended, open_ones
+
+
+def _numbered(texts: Sequence[str | None]) -> tuple[IntArray, list[str]]:
+    """The number of each text among those that occur, which are sorted; -1 for None."""
+    known = sorted(text for text in set(texts) if text is not None)
+    numbers: dict[str | None, int] = {text: number for number, text in enumerate(known)}
+    numbers[None] = -1
+    return np.array([numbers[text] for text in texts], dtype=np.int64), known
+
+
 def _ascending(cell: IntArray, amount: IntArray) -> tuple[IntArray, IntArray]:
     """Both by ascending amount."""
     bits, least = int(cell.max()).bit_length(), int(amount.min())
@@ -316,5 +341,11 @@ def _ascending(cell: IntArray, amount: IntArray) -> tuple[IntArray, IntArray]:
         order = np.argsort(amount)
         return cell[order], amount[order]
     # Both in one number: sorting numbers is some ten times as fast as finding their order.
-    joined = np.sort(((amount - least) << bits) | cell)
-    return joined & ((1 << bits) - 1), (joined >> bits) + least
+    joined = amount - least
+    joined <<= bits
+    joined |= cell
+    joined.sort()
+    cell = joined & ((1 << bits) - 1)
+    joined >>= bits
+    joined += least
+    return cell, joined

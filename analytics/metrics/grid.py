@@ -6,20 +6,18 @@ that is asked of all values is asked of columns.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from analytics.change_tests import ranges
 from analytics.engines import Engine
 from analytics.metrics.coverage import SCOPES
 from analytics.metrics.metric import Metric, observations_sql
 from analytics.periods import Quarter
+from analytics.samples import IntArray, ranges
 
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 
 DAYS = {"day": "DATE", "quarter_number": "BIGINT", "week_number": "BIGINT"}
@@ -82,6 +80,13 @@ class Grid:
         """How many scopes and quarters."""
         return len(self.scopes), len(self.quarters)
 
+    def places_by_scope(self, metric: Metric, cells: IntArray) -> Iterator[tuple[str, IntArray | None, IntArray]]:
+        """`Belonging.places` of rows for each kind of scope that the metric's subjects belong to."""
+        width = len(self.quarters) * len(metric.series)
+        for scope in SCOPES:
+            if (belonging := self.belonging.get((metric.subject, scope))) is not None:
+                yield scope, *belonging.places(cells, width)
+
     def size(self, metric: Metric) -> int:
         """How many values a metric has."""
         return len(self.scopes) * len(self.quarters) * len(metric.series)
@@ -134,6 +139,12 @@ def create_observations(engine: Engine, metric: Metric) -> None:
         "s.subject_number FROM observations AS o JOIN measured_days AS d ON d.day = o.day "
         f"JOIN subjects AS s ON s.subject_kind = '{metric.subject}' AND s.subject = o.subject",
     )
+
+
+def cell_sql(grid: Grid, metric: Metric, rows: str = "o") -> str:
+    """SQL for the cell of a row, which is its subject where a place has its scope (`Belonging.places`)."""
+    width = len(grid.quarters) * len(metric.series)
+    return f"({rows}.subject_number * {width} + {rows}.quarter_number * {len(metric.series)} + {rows}.series_number)"
 
 
 def place_sql(grid: Grid, metric: Metric, rows: str = "o") -> str:

@@ -19,7 +19,7 @@ from analytics.lake.parts import POLARS
 from analytics.lake.schemas import TABLES
 from analytics.metrics.aggregates import Aggregation, Measured, Tally
 from analytics.metrics.coverage import OF_NOTHING, Snapshot, coverage, has_begun
-from analytics.metrics.grid import FloatArray, Grid, IntArray
+from analytics.metrics.grid import Grid
 from analytics.metrics.metric import Metric
 from analytics.metrics.readings import (
     NOT_TESTED,
@@ -32,6 +32,7 @@ from analytics.metrics.readings import (
 )
 from analytics.metrics.reasons import Reasoning, Reasons, read_deployed
 from analytics.periods import Calendar, Quarter
+from analytics.samples import FloatArray, IntArray
 from analytics.statistics import poisson_dispersions, poisson_limits_array
 
 SCHEMA = {column: POLARS[kind] for column, kind in TABLES["metric_values"].columns.items()}
@@ -60,13 +61,12 @@ class Measuring:
         self._use_days(tuple(sorted({near for quarter in quarters for near in (quarter - 1, quarter) if near >= 0})))
         first = metrics[0]
         aggregation = Aggregation(self.engine, self.grid, first)
-        tally = aggregation.tally()
+        by_week = first.kind in ("per_day", "count") and first.tested
+        tally = aggregation.tally(by_week=by_week)
         found = aggregation.values(metrics, tally)
-        weekly = None
-        if first.kind in ("per_day", "count") and first.tested:
-            weekly = aggregation.weekly()
+        weekly = aggregation.weekly() if by_week else None
         days = np.asarray(self.grid.spread(first, self.days), dtype=np.int64)
-        comparing = Comparing(self.engine, self.grid, first, days, weekly, aggregation.ordered)
+        comparing = Comparing(self.engine, self.grid, first, days, weekly, aggregation.samples)
         newest = range(len(self.grid.quarters))[-READ_QUARTERS:]
         frames = []
         for metric in metrics:
@@ -220,22 +220,27 @@ def _texts(words: npt.NDArray[np.object_]) -> pl.Series:
 def _left_out(size: int, reasons: Reasons, tally: Tally) -> pl.Series:
     """By place: how many rows were left out for which reason, as JSON; all of them where nothing counts."""
     nothing = np.flatnonzero(np.isin(reasons, list(OF_NOTHING)) & (tally.counted > 0))
-    why = [*tally.reasons, *reasons[nothing].tolist()]
-    said = {reason: json.dumps(reason) for reason in set(why)}
-    rows = pl.DataFrame(
-        {
-            "place": np.concatenate([tally.places, nothing]),
-            "reason": pl.Series(why, dtype=pl.String),
-            "rows": np.concatenate([tally.rows, tally.counted[nothing]]),
-        }
-    )
+    known = sorted({*tally.reasons, *OF_NOTHING})
+    number = {reason: place for place, reason in enumerate(known)}
+    why = np.array([number[reason] for reason in tally.reasons], dtype=np.int64)[tally.why]
+    of_nothing = np.array([number[reason] for reason in reasons[nothing].tolist()], dtype=np.int64)
+    said = pl.Series([f"{json.dumps(reason)}: " for reason in known], dtype=pl.String)
     texts = (
-        rows.group_by("place", "reason")
+        pl.LazyFrame(
+            {
+                "place": np.concatenate([tally.places, nothing]),
+                "why": np.concatenate([why, of_nothing]),
+                "rows": np.concatenate([tally.rows, tally.counted[nothing]]),
+            }
+        )
+        .group_by("place", "why")
         .agg(pl.col("rows").sum())
-        .sort("place", "reason")
-        .with_columns(text=pl.format("{}: {}", pl.col("reason").replace_strict(said, return_dtype=pl.String), "rows"))
+        .sort("place", "why")
+        .select("place", text=pl.lit(said).gather(pl.col("why")) + pl.col("rows").cast(pl.String))
         .group_by("place")
         .agg(pl.col("text").str.join(", "))
+        .select("place", text="{" + pl.col("text") + "}")
+        .collect()
     )
     result = pl.Series(["{}"], dtype=pl.String).new_from_index(0, size)
-    return result.scatter(texts["place"], pl.Series([f"{{{text}}}" for text in texts["text"]], dtype=pl.String))
+    return result.scatter(texts["place"], texts["text"])

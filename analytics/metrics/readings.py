@@ -20,7 +20,6 @@ import numpy.typing as npt
 
 from analytics.change_tests import (
     Changes,
-    Groups,
     proportions_changed,
     quantiles_changed,
     rates_changed,
@@ -28,10 +27,11 @@ from analytics.change_tests import (
 )
 from analytics.comparisons import Direction, Reading, read_changes
 from analytics.engines import Engine
-from analytics.metrics.aggregates import Measured
+from analytics.metrics.aggregates import Measured, ended_and_open
 from analytics.metrics.coverage import SCOPES
-from analytics.metrics.grid import FloatArray, Grid, IntArray, members_join, place_sql
+from analytics.metrics.grid import Grid, cell_sql, members_join, place_sql
 from analytics.metrics.metric import Metric
+from analytics.samples import FloatArray, Groups, IntArray
 from analytics.statistics import MIN_N_MEDIAN, poisson_dispersions, weekly_deviations
 
 TOO_FEW: Reading = "too few data"
@@ -91,15 +91,16 @@ class Comparing:
         metric: Metric,
         days: IntArray,
         weekly: FloatArray | None,
-        ordered: Mapping[str, Groups],
+        samples: Mapping[str, tuple[Groups, Groups]],
     ) -> None:
         self.engine = engine
         self.grid = grid
         self.metric = metric
         self.days = days
         self.weekly = weekly
-        self.ordered = ordered
+        self.samples = samples
         self._groups: dict[str, tuple[Groups, Groups]] = {}
+        self._columns: frozenset[str] | None = None
         self._independent: bool | None = None
         self._rows: list[npt.NDArray[Any]] | None = None
 
@@ -169,36 +170,35 @@ class Comparing:
         return samples_changed(ended, running, old, new)
 
     def _load(self, scope: str) -> tuple[Groups, Groups]:
-        """Durations (shares) of a scope by place, in microseconds (trillionths): those that ended, and open ones."""
-        columns = set(self.engine.columns("SELECT * FROM observations"))
-        amount = "o.amount_us" if "amount_us" in columns else "o.amount_trillionths"
-        is_open = "o.open" if "open" in columns else "o.excluded IS NOT NULL"
+        """Durations (shares) of a scope by place: those that ended, and open ones; in any unit, as ranks know none."""
+        if self._columns is None:
+            self._columns = frozenset(self.engine.columns("SELECT * FROM observations"))
+        clustered = "cluster" in self._columns
+        if not clustered and scope in self.samples:
+            return self.samples[scope]
+        amount = "o.amount_us" if "amount_us" in self._columns else "o.amount_trillionths"
+        is_open = "o.open" if "open" in self._columns else "o.excluded IS NOT NULL"
         running = f"CASE WHEN {is_open} THEN 1 ELSE 0 END"
         size = self.grid.size(self.metric)
-        if scope in self.ordered and not {"cluster", "open"} & columns:
-            return self.ordered[scope], Groups(np.empty(0), np.zeros(size + 1, dtype=np.int64))
-        width = len(self.grid.quarters) * len(self.metric.series)
-        cell = f"subject_number * {width} + o.quarter_number * {len(self.metric.series)} + o.series_number AS cell"
+        cell = f"{cell_sql(self.grid, self.metric)} AS cell"
         plain = (
-            f"SELECT o.{cell}, CAST({amount} AS DOUBLE) AS amount, {running} AS running FROM dated AS o "
+            f"SELECT {cell}, CAST({amount} AS DOUBLE) AS amount, {running} AS running FROM dated AS o "
             "WHERE o.excluded IS NULL"
         )
         query = plain
-        if "cluster" in columns:
+        if clustered:
             # Commits of one deployment are no independent values: their median stands for them (`group_medians`).
-            query = f"SELECT o.{cell}, o.amount, o.running FROM clustered AS o UNION ALL {plain} AND o.cluster IS NULL"
+            query = f"SELECT {cell}, o.amount, o.running FROM clustered AS o UNION ALL {plain} AND o.cluster IS NULL"
             if not self._one_subject_per_cluster(amount, running):
                 return self._load_spanning(scope, amount, running)
         if self._rows is None:
             self._rows = self.engine.arrays(query)
         cells, amounts, still = self._rows
-        if (belonging := self.grid.belonging.get((self.metric.subject, scope))) is None:
-            cells, amounts, still = cells[:0], amounts[:0], still[:0]
-            return Groups.of(amounts, cells, size), Groups.of(amounts, cells, size)
-        row, place = belonging.places(cells.astype(np.int64), width)
-        if row is not None:
-            amounts, still = amounts[row], still[row]
-        return _ended_and_open(place, amounts, still, size)
+        for of_scope, row, place in self.grid.places_by_scope(self.metric, cells):
+            if of_scope == scope:
+                chosen = slice(None) if row is None else row
+                return ended_and_open(place, amounts[chosen], still[chosen], size)
+        return Groups.nothing(size), Groups.nothing(size)
 
     def _load_spanning(self, scope: str, amount: str, running: str) -> tuple[Groups, Groups]:
         """The same where clusters span subjects, so that each scope has medians of its own."""
@@ -210,7 +210,7 @@ class Comparing:
             f"SELECT {place_sql(self.grid, self.metric)} AS place, CAST({amount} AS DOUBLE) AS amount, "
             f"{running} AS running {of_scope} AND o.cluster IS NULL"
         )
-        return _ended_and_open(place, amounts, still, self.grid.size(self.metric))
+        return ended_and_open(place, amounts, still, self.grid.size(self.metric))
 
     def _one_subject_per_cluster(self, amount: str, running: str) -> bool:
         """Make the table `clustered`, a median per subject and cluster, and say whether it serves every scope.
@@ -225,21 +225,12 @@ class Comparing:
                 "FROM dated AS o WHERE o.excluded IS NULL AND o.cluster IS NOT NULL "
                 f"GROUP BY o.subject_number, o.quarter_number, o.series_number, o.cluster, {running}",
             )
-            ((clusters, of_subjects),) = self.engine.rows(
-                "SELECT count(DISTINCT cluster) AS clusters, count(*) AS of_subjects "
-                "FROM (SELECT DISTINCT subject_number, cluster FROM clustered) AS known"
+            ((spanning,),) = self.engine.rows(
+                "SELECT count(*) AS spanning FROM (SELECT cluster FROM clustered GROUP BY cluster "
+                "HAVING min(subject_number) <> max(subject_number)) AS known"
             )
-            self._independent = clusters == of_subjects
+            self._independent = spanning == 0
         return self._independent
-
-
-def _ended_and_open(
-    place: npt.NDArray[Any], amounts: npt.NDArray[Any], running: npt.NDArray[Any], size: int
-) -> tuple[Groups, Groups]:
-    if not running.any():
-        return Groups.of(amounts, place, size), Groups(np.empty(0), np.zeros(size + 1, dtype=np.int64))
-    ended, open_ones = (Groups.of(amounts[running == state], place[running == state], size) for state in (0, 1))
-    return ended, open_ones
 
 
 def deviations_by_place(grid: Grid, metric: Metric, weekly: FloatArray) -> tuple[FloatArray, IntArray]:

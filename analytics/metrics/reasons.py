@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,9 +10,10 @@ import numpy.typing as npt
 
 from analytics.engines import Engine
 from analytics.metrics.aggregates import Measured, Tally
-from analytics.metrics.coverage import Snapshot, missing_entities
-from analytics.metrics.grid import BoolArray, Grid, IntArray
+from analytics.metrics.coverage import SCOPES, Snapshot, missing_entities
+from analytics.metrics.grid import BoolArray, Grid
 from analytics.metrics.metric import Metric
+from analytics.samples import IntArray
 
 NO_INCIDENT_SOURCE = "no_incident_source"
 # What is said of a deployment that did not succeed; it is no reason why nothing could be measured.
@@ -34,18 +34,22 @@ class Deployed:
 def read_deployed(engine: Engine, grid: Grid) -> Deployed:
     """Count successful deployments of the measured days by kind; the reasons of undefined values need them."""
     deployed = Deployed(*(np.zeros(grid.shape, dtype=np.int64) for _ in range(3)))
-    for scope, quarter, kind, resolved, count in engine.rows(
-        "SELECT m.scope_number, o.quarter_number, o.kind, o.resolved, CAST(sum(o.seen) AS BIGINT) AS seen FROM "
-        "(SELECT d.service, c.quarter_number, d.kind, d.resolved, count(*) AS seen FROM service_deployments AS d "
-        "JOIN measured_days AS c ON c.day = d.day WHERE d.outcome = 'success' "
-        "GROUP BY d.service, c.quarter_number, d.kind, d.resolved) AS o "
-        "JOIN members AS m ON m.subject_kind = 'service' AND m.subject = o.service "
-        "GROUP BY m.scope_number, o.quarter_number, o.kind, o.resolved"
-    ):
-        deployed.total[scope, quarter] += count
-        if resolved:
-            deployed.resolved[scope, quarter] += count
-            deployed.grown[scope, quarter] += count if kind != "seed" else 0
+    tables = deployed.total, deployed.resolved, deployed.grown
+    quarters = len(grid.quarters)
+    cell, *counts = engine.arrays(
+        f"SELECT s.subject_number * {quarters} + c.quarter_number AS cell, count(*) AS total, "
+        "CAST(sum(CASE WHEN d.resolved THEN 1 ELSE 0 END) AS BIGINT) AS resolved, "
+        "CAST(sum(CASE WHEN d.resolved AND coalesce(d.kind, '') <> 'seed' THEN 1 ELSE 0 END) AS BIGINT) AS grown "
+        "FROM service_deployments AS d JOIN measured_days AS c ON c.day = d.day "
+        "JOIN subjects AS s ON s.subject_kind = 'service' AND s.subject = d.service "
+        "WHERE d.outcome = 'success' GROUP BY s.subject_number, c.quarter_number"
+    )
+    for scope in SCOPES:
+        if (belonging := grid.belonging.get(("service", scope))) is None:
+            continue
+        row, place = belonging.places(cell, quarters)
+        for table, count in zip(tables, counts, strict=True):
+            np.add.at(table.reshape(-1), place, count if row is None else count[row])
     return deployed
 
 
@@ -123,8 +127,9 @@ class Reasoning:
 
 def _most_said(tally: Tally) -> dict[int, str]:
     """By place: why most of its rows were left out, of several the first by name; outcomes say nothing."""
-    said: dict[int, list[tuple[int, str]]] = defaultdict(list)
-    for place, reason, rows in zip(tally.places.tolist(), tally.reasons, tally.rows.tolist(), strict=True):
+    said: dict[int, tuple[int, str]] = {}
+    for place, number, rows in zip(*(column.tolist() for column in (tally.places, tally.why, tally.rows)), strict=True):
+        reason = tally.reasons[number]
         if reason not in _OUTCOMES:
-            said[place].append((-rows, reason))
-    return {place: min(rows)[1] for place, rows in said.items()}
+            said[place] = min(said.get(place, (0, reason)), (-rows, reason))
+    return {place: reason for place, (_, reason) in said.items()}

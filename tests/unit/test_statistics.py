@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from analytics import statistics
+from analytics.samples import Groups
 from analytics.statistics import (
     clustered_mean_interval,
     funnel_limits,
     kaplan_meier_median,
+    kaplan_meier_medians,
     poisson_rate_interval,
     process_limits,
     quantile,
@@ -340,6 +342,25 @@ def test_the_kaplan_meier_median_is_where_half_of_the_exact_product_is_gone(
     assert result.value == expected
     if result.value is not None and result.interval is not None:
         assert result.interval.low <= result.value <= result.interval.high
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.lists(st.integers(0, 30), max_size=25), st.lists(st.integers(0, 30), min_size=1, max_size=9)),
+        min_size=1,
+        max_size=9,
+    )
+)
+def test_medians_of_many_samples_are_those_of_each_alone(samples: list[tuple[list[int], list[int]]]) -> None:
+    sides = []
+    for side in (0, 1):
+        numbers = np.repeat(np.arange(len(samples)), [len(sample[side]) for sample in samples])
+        sides.append(Groups.of([value for sample in samples for value in sample[side]], numbers, len(samples)))
+    for found, (ended, running) in zip(zip(*kaplan_meier_medians(*sides), strict=True), samples, strict=True):
+        alone = kaplan_meier_median(ended, running)
+        expected = [math.nan if one is None else one for one in (alone.value, alone.low, alone.high)]
+        np.testing.assert_array_equal(found, expected)
 
 
 # limits of charts

@@ -57,6 +57,15 @@ def test_a_name_may_become_a_table_after_it_was_a_view_and_the_reverse(engine: D
     engine.drop("thing")
 
 
+def test_arrays_hold_numbers_and_texts_that_may_be_missing(engine: DuckEngine) -> None:
+    engine.create_values("rows", {"n": "BIGINT", "word": "VARCHAR"}, [(1, "a"), (2, None), (3, "?")])
+    numbers, words = engine.arrays("SELECT n, word FROM rows ORDER BY n")
+    assert (numbers.tolist(), words.tolist()) == ([1, 2, 3], ["a", None, "?"])
+    assert engine.arrays("SELECT n, word FROM rows WHERE word IS NOT NULL ORDER BY n")[1].tolist() == ["a", "?"]
+    assert engine.arrays("SELECT word FROM rows WHERE word IS NULL")[0].tolist() == [None]
+    assert engine.arrays("SELECT n, word FROM rows WHERE n > 9")[1].tolist() == []
+
+
 def test_values_keep_their_types_where_a_column_is_empty(engine: DuckEngine) -> None:
     engine.create_values("rows", {"seen_at": "TIMESTAMP", "words": "VARCHAR[]"}, [(None, None), (None, ["a"])])
     assert engine.columns("SELECT * FROM rows") == ["seen_at", "words"]

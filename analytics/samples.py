@@ -1,0 +1,103 @@
+"""Many samples at once: those of every scope, quarter and series side by side in whole columns.
+
+What is asked of each sample is then asked of all of them in a few passes; one by one, a quarter of five hundred
+services would spend its time on calls.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+# Whole numbers of any width.
+Numbers = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Samples side by side: those of group g, ascending, are `values[starts[g] : starts[g + 1]]`."""
+
+    values: FloatArray
+    starts: IntArray
+    # Every value of all groups, ascending, with its group: known where they came so.
+    ordered: tuple[FloatArray, Numbers] | None = None
+
+    @classmethod
+    def of(cls, values: npt.ArrayLike, groups: npt.ArrayLike, count: int) -> Groups:
+        """Values with the number of the group of each, from 0 to `count` - 1, in any order."""
+        sample, numbers = np.asarray(values, dtype=np.float64), np.asarray(groups, dtype=np.int64)
+        if sample.shape != numbers.shape:
+            raise ValueError("values and groups must have the same length")
+        order = np.argsort(sample)
+        return cls.of_ascending(sample[order], numbers[order], count)
+
+    @classmethod
+    def of_ascending(cls, values: FloatArray, groups: Numbers, count: int) -> Groups:
+        """The same of values that ascend already."""
+        numbers = small_numbers(groups, count)
+        starts = np.concatenate([[0], np.cumsum(np.bincount(numbers, minlength=count))])
+        return cls(values[stable_order(numbers, count)], starts, (values, numbers))
+
+    @classmethod
+    def nothing(cls, count: int) -> Groups:
+        """So many groups without a value."""
+        return cls(np.empty(0), np.zeros(count + 1, dtype=np.int64))
+
+    @property
+    def sizes(self) -> IntArray:
+        """How many values each group has."""
+        return np.diff(self.starts)
+
+    @property
+    def ascending(self) -> tuple[FloatArray, Numbers]:
+        """Every value of all groups, ascending, and the group of each."""
+        if self.ordered is not None:
+            return self.ordered
+        order = np.argsort(self.values)
+        return self.values[order], np.repeat(np.arange(self.sizes.size), self.sizes)[order]
+
+    def chosen(self, groups: IntArray) -> Groups:
+        """Some of the groups, in the given order."""
+        sizes = self.sizes[groups]
+        return Groups(self.values[ranges(self.starts[groups], sizes)], np.concatenate([[0], np.cumsum(sizes)]))
+
+    def __getitem__(self, group: int) -> FloatArray:
+        return self.values[self.starts[group] : self.starts[group + 1]]
+
+
+def small_numbers(numbers: Numbers, count: int) -> Numbers:
+    """Numbers below `count` in as few bytes as they need."""
+    return numbers.astype(np.uint16 if count <= 1 << 16 else np.int64, copy=False)
+
+
+def stable_order(numbers: Numbers, count: int) -> IntArray:
+    """The order that brings numbers below `count` together and leaves what is equal as it stood."""
+    # Small numbers are sorted by their digits, which is a tenth of the work.
+    return np.argsort(small_numbers(numbers, count), kind="stable")
+
+
+def running_by_group(step: np.ufunc, values: npt.NDArray[Any], sizes: IntArray) -> npt.NDArray[Any]:
+    """Running sums (`np.add`) or products (`np.multiply`) that begin anew with each group of so many values."""
+    found = np.empty_like(values)
+    begins = np.cumsum(sizes) - sizes
+    widths = 1 << np.ceil(np.log2(np.maximum(sizes, 1))).astype(np.int64)
+    # Groups of like size stand below each other in a table: a sum must not depend on the groups before.
+    for width in np.unique(widths[sizes > 0]).tolist():
+        rows = np.flatnonzero((widths == width) & (sizes > 0))
+        places = ranges(begins[rows], sizes[rows])
+        inside = np.arange(width) < sizes[rows, None]
+        table = np.full((rows.size, width), step.identity, dtype=values.dtype)
+        table[inside] = values[places]
+        found[places] = step.accumulate(table, axis=1)[inside]
+    return found
+
+
+def ranges(starts: IntArray, sizes: IntArray) -> IntArray:
+    """The numbers starts[i], starts[i] + 1, … (sizes[i] of them) for every i, one after another."""
+    before = np.cumsum(sizes) - sizes
+    return np.asarray(np.arange(int(sizes.sum())) + np.repeat(starts - before, sizes), dtype=np.int64)

@@ -1,0 +1,36 @@
+"""Samples side by side: each is what it would be alone."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from analytics.samples import Groups, running_by_group
+
+SAMPLES = st.lists(st.lists(st.integers(-50, 50), max_size=20), min_size=1, max_size=12)
+
+
+@given(SAMPLES)
+def test_values_stand_in_their_group_ascending(samples: list[list[int]]) -> None:
+    rows = [(value, number) for number, sample in enumerate(samples) for value in sample]
+    groups = Groups.of([value for value, _ in rows], [number for _, number in rows], len(samples))
+    assert [groups[number].tolist() for number in range(len(samples))] == [sorted(sample) for sample in samples]
+    last = np.array([len(samples) - 1, 0])
+    assert [groups.chosen(last)[place].tolist() for place in (0, 1)] == [sorted(samples[-1]), sorted(samples[0])]
+    for known in (groups, Groups(groups.values, groups.starts)):
+        values, numbers = known.ascending
+        assert values.tolist() == sorted(values)
+        assert sorted(zip(numbers.tolist(), values.tolist(), strict=True)) == sorted(
+            (number, value) for number, sample in enumerate(samples) for value in sample
+        )
+
+
+@given(SAMPLES)
+def test_running_sums_begin_anew_with_each_group(samples: list[list[int]]) -> None:
+    values = np.array([value / 7 for sample in samples for value in sample])
+    sizes = np.array([len(sample) for sample in samples])
+    alone = np.concatenate([np.cumsum(np.array(sample) / 7) for sample in samples])
+    np.testing.assert_array_equal(running_by_group(np.add, values, sizes), alone)
+    alone = np.concatenate([np.cumprod(np.array(sample) / 7) for sample in samples])
+    np.testing.assert_array_equal(running_by_group(np.multiply, values, sizes), alone)
