@@ -129,14 +129,14 @@ def _typed_tables(
             summary.tables[entity.name] = write_table(con, settings, entity.name, typed_query(entity, relation))
         else:
             if entity.name in since.entities:
-                left = f"SELECT 1 FROM {entity.name}_before AS b WHERE b.source = kept.source "
-                replace_rows(
-                    con,
-                    settings,
-                    entity.name,
-                    leaving=f"EXISTS ({left} AND b.origin = kept.origin AND b.line = kept.line)",
-                    coming=f"SELECT * FROM {entity.name}_now",
+                before = f"{entity.name}_before"
+                left = (
+                    f"EXISTS (SELECT 1 FROM {before} AS b WHERE b.source = kept.source "
+                    "AND b.origin = kept.origin AND b.line = kept.line)"
                 )
+                any_left = con.execute(f"SELECT 1 FROM {before} LIMIT 1").fetchall()
+                coming = f"SELECT * FROM {entity.name}_now"
+                replace_rows(con, settings, entity.name, leaving=left if any_left else None, coming=coming)
             summary.tables[entity.name] = count_rows(con, settings, entity.name)
         progress.report(STAGE, f"{entity.name}: {summary.tables[entity.name]:,} rows")
 

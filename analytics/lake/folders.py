@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import uuid
 from collections.abc import Collection, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 from analytics.errors import LakeError
@@ -56,7 +58,7 @@ class FolderLake:
             destination = target / f"quarter={folder.name.split('=', 1)[1]}"
             destination.mkdir(parents=True, exist_ok=True)
             for number, file in enumerate(sorted(folder.glob("*.parquet"))):
-                final = destination / f"part-{number:04d}.parquet"
+                final = destination / _part(number)
                 file.replace(final)
                 kept.add(final)
         for folder in target.glob("quarter=*"):
@@ -67,6 +69,23 @@ class FolderLake:
                     old.unlink()
             if not any(folder.iterdir()):
                 folder.rmdir()
+
+    def exchange(self, name: str, built: Path, gone: Collection[LakeFile]) -> None:
+        """Move every built file into the place of one that goes, or under a name of its own, then remove the others."""
+        target = self._folder / name
+        left = {Path(file.path) for file in gone}
+        for folder in sorted(built.iterdir()):
+            destination = target / f"quarter={folder.name.split('=', 1)[1]}"
+            destination.mkdir(parents=True, exist_ok=True)
+            numbers = itertools.count()
+            for file in sorted(folder.glob("*.parquet")):
+                final = next(path for n in numbers if (path := destination / _part(n)) in left or not path.exists())
+                file.replace(final)
+                left.discard(final)
+        for old in left:
+            old.unlink(missing_ok=True)
+            if not any(old.parent.iterdir()):
+                old.parent.rmdir()
 
     def digests(self, name: str) -> dict[str, str]:
         """Of the bytes themselves: names and times say nothing once a table has been written again."""
@@ -100,14 +119,28 @@ class FolderLake:
         return not any(self._folder.glob("*/quarter=*"))
 
 
+def _part(number: int) -> str:
+    return f"part-{number:04d}.parquet"
+
+
 def _columns_of(file: Path) -> frozenset[str]:
+    try:
+        known = file.stat()
+    except FileNotFoundError:  # replaced at this moment; whoever reads it next says what is wrong
+        return frozenset()
+    return _read_columns(file, known.st_ino, known.st_mtime_ns, known.st_size)
+
+
+@lru_cache(maxsize=4_096)
+def _read_columns(file: Path, *_: int) -> frozenset[str]:
+    """Columns of a file that is as it was when they were read: a stage asks for those of a table dozens of times."""
     import polars as pl  # only stages read the lake, and questions must start fast
 
     try:
         return frozenset(pl.read_parquet_schema(file))
     except pl.exceptions.PolarsError as error:
         raise LakeError(f"a file is damaged: {error}", where=str(file), fix=DAMAGED_FIX) from error
-    except FileNotFoundError:  # replaced at this moment; whoever reads it next says what is wrong
+    except FileNotFoundError:  # as above
         return frozenset()
 
 

@@ -128,10 +128,7 @@ class ObjectLake:
         """Put the files under fresh names, then the one manifest that names them."""
         before = self._table(name)
         write = uuid.uuid4().hex
-        local: dict[str, Path] = {}
-        for folder in sorted(built.iterdir()):
-            for number, file in enumerate(sorted(folder.glob("*.parquet"))):
-                local[f"quarter={folder.name.split('=', 1)[1]}/{write}-{number:04d}.parquet"] = file
+        local = _named(built, write)
         if partitions is not None and not {_quarter_of(file) for file in local} <= set(partitions):
             raise ValueError(f"files of other quarters than {sorted(partitions)}")
         if not local and not (before.files() if partitions is None else partitions):
@@ -152,19 +149,58 @@ class ObjectLake:
             )
             self._store.write(f"{name}/_table.json", msgspec.json.encode(manifest))
         else:
-            newest = before.newest()
-            manifest = Manifest(
-                FORMAT,
-                before.whole.id,
-                columns,
-                sorted(sizes.items()),
-                {file: now for file, _, _ in before.files() if _quarter_of(file) in partitions},
-                versions={quarter: newest.get(quarter, (0, ""))[0] + 1 for quarter in sorted(partitions)},
-            )
-            self._store.write(f"{name}/_{before.whole.id}/{write}.json", msgspec.json.encode(manifest))
+            gone = {file: now for file, _, _ in before.files() if _quarter_of(file) in partitions}
+            self._write_part(name, before, write, columns, sizes, gone, partitions)
+        self._check_and_collect(name, before, now, whole=partitions is None)
+
+    def exchange(self, name: str, built: Path, gone: Collection[LakeFile]) -> None:
+        """Put the files under fresh names, then a manifest that names them and those of their quarters that stay."""
+        before = self._table(name)
+        write = uuid.uuid4().hex
+        local = _named(built, write)
+        left = {name_of(file.path).removeprefix(f"{name}/") for file in gone}
+        partitions = {_quarter_of(file) for file in (*local, *left)}
+        if not partitions:
+            return
+        staying = [one for one in before.files() if _quarter_of(one[0]) in partitions and one[0] not in left]
+        found = {tuple(sorted(manifest.columns)) for _, _, manifest in staying}
+        if local:
+            found.add(tuple(_common_columns(local.values())))
+        if len(found) > 1:
+            raise ValueError(f"{name}: files of one quarter would have different columns")
+        self._store.upload({f"{name}/{file}": path for file, path in local.items()})
+        sizes = {file: size for file, size, _ in staying}
+        sizes.update((file, path.stat().st_size) for file, path in local.items())
+        now = datetime.now(UTC)
+        retired = dict.fromkeys(sorted(left), now)
+        self._write_part(name, before, write, list(next(iter(found), ())), sizes, retired, partitions)
+        self._check_and_collect(name, before, now, whole=False)
+
+    def _write_part(
+        self,
+        name: str,
+        before: _Table,
+        write: str,
+        columns: list[str],
+        sizes: Mapping[str, int],
+        retired: dict[str, datetime],
+        partitions: Collection[str],
+    ) -> None:
+        newest = before.newest()
+        manifest = Manifest(
+            FORMAT,
+            before.whole.id,
+            columns,
+            sorted(sizes.items()),
+            retired,
+            versions={quarter: newest.get(quarter, (0, ""))[0] + 1 for quarter in sorted(partitions)},
+        )
+        self._store.write(f"{name}/_{before.whole.id}/{write}.json", msgspec.json.encode(manifest))
+
+    def _check_and_collect(self, name: str, before: _Table, now: datetime, *, whole: bool) -> None:
         there = self._store.list(name)
         after = self._table(name, there)
-        if partitions is not None and after.whole.id != before.whole.id:
+        if not whole and after.whole.id != before.whole.id:
             raise LakeError(
                 "was written anew by somebody else at this moment, without what was just written of it",
                 where=self.place(name),
@@ -264,6 +300,15 @@ def _fresh(now: datetime, *retired: dict[str, datetime]) -> dict[str, datetime]:
 
 def _quarter_of(file: str) -> str:
     return file.removeprefix("quarter=").partition("/")[0]
+
+
+def _named(built: Path, write: str) -> dict[str, Path]:
+    """Files below a folder by the names that they get in the table."""
+    return {
+        f"quarter={folder.name.split('=', 1)[1]}/{write}-{number:04d}.parquet": file
+        for folder in sorted(built.iterdir())
+        for number, file in enumerate(sorted(folder.glob("*.parquet")))
+    }
 
 
 def _common_columns(files: Collection[Path]) -> list[str]:

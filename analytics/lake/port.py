@@ -41,6 +41,12 @@ class Lake(Protocol):
         They have the same columns. They are moved or copied, whole; what these quarters held before is no longer read.
         """
 
+    def exchange(self, name: str, built: Path, gone: Collection[LakeFile]) -> None:
+        """Put the files below a folder in the place of some of a table's files; all its other files stay.
+
+        They have the columns that those which stay have in the same quarter.
+        """
+
     def digests(self, name: str) -> dict[str, str]:
         """By quarter: a digest that differs when the quarter's files hold other bytes."""
 

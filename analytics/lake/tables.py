@@ -9,20 +9,24 @@ from __future__ import annotations
 import shutil
 import time
 import uuid
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from datetime import UTC, timedelta
 from pathlib import Path
 
 import duckdb
 
 from analytics.lake.places import lake_of
+from analytics.lake.port import LakeFile
 from analytics.lake.schemas import TABLES, Table
 from analytics.settings import Settings
 
 UNDATED = "undated"
 STALE_SECONDS = 86_400
 _ASKED_AT_ONCE = 8
+# Longer ago than most records come late, and short enough for a small file.
+_SETTLED_AFTER = timedelta(days=14)
 
 
 @contextmanager
@@ -48,7 +52,7 @@ def write_table(con: duckdb.DuckDBPyConnection, settings: Settings, name: str, q
     their date, for which the connection needs a `calendar` table; rows without one, or far outside it, go to `undated`.
     """
     with scratch(settings) as folder:
-        count = _copy(con, TABLES[name], query, folder)
+        count = _copy(con, settings, TABLES[name], query, folder)
         lake_of(settings).replace(name, folder)
     return count
 
@@ -62,7 +66,7 @@ def write_partitions(
     quarters stay. Raises ValueError for a row of another quarter, and then nothing is changed.
     """
     with scratch(settings) as folder:
-        count = _copy(con, TABLES[name], query, folder)
+        count = _copy(con, settings, TABLES[name], query, folder)
         found = {built.name.split("=", 1)[1] for built in folder.iterdir()}
         if not found <= set(partitions):
             raise ValueError(f"{name}: rows of {sorted(found - set(partitions))} are not of {sorted(partitions)}")
@@ -70,22 +74,47 @@ def write_partitions(
     return count
 
 
-def _copy(con: duckdb.DuckDBPyConnection, table: Table, query: str, folder: Path) -> int:
-    """Write a query's rows below an empty folder, one folder per quarter."""
+def exchange_files(
+    con: duckdb.DuckDBPyConnection, settings: Settings, name: str, query: str, gone: Collection[LakeFile]
+) -> None:
+    """Put a query's rows in the place of some of a table's files; all other files stay, also of the same quarters.
+
+    The query gives the rows of these files that stay and those that come, as for `write_table`.
+    """
+    with scratch(settings) as folder:
+        _copy(con, settings, TABLES[name], query, folder)
+        lake_of(settings).exchange(name, folder, gone)
+
+
+def _copy(con: duckdb.DuckDBPyConnection, settings: Settings, table: Table, query: str, folder: Path) -> int:
+    """Write a query's rows below an empty folder, one folder per quarter.
+
+    The last days before the cut-off have a file of their own: nearly all that a day's records change is there, and
+    what an update does not touch it need not write again.
+    """
     rows = f"SELECT {_projection(con, table, query)} FROM ({query}) AS written"
+    parts = "quarter_partition"
     if table.dated_by:
+        day = f"CAST(dated.{_quoted(table.dated_by)} AS DATE)"
+        settled = (settings.now().astimezone(UTC) - _SETTLED_AFTER).date()
         rows = (
-            f"SELECT dated.*, coalesce(calendar.quarter, '{UNDATED}') AS quarter_partition FROM ({rows}) AS dated "
-            f"LEFT JOIN calendar ON calendar.day = CAST(dated.{_quoted(table.dated_by)} AS DATE)"
+            f"SELECT dated.*, coalesce(calendar.quarter, '{UNDATED}') AS quarter_partition, "
+            f"coalesce({day} > DATE '{settled}', false) AS recent_partition FROM ({rows}) AS dated "
+            f"LEFT JOIN calendar ON calendar.day = {day}"
         )
+        parts = "quarter_partition, recent_partition"
     else:
         rows = f"SELECT *, '{UNDATED}' AS quarter_partition FROM ({rows})"
     # Sorted row groups let a reader of one service or repository skip the rest of a file.
-    order = f" ORDER BY quarter_partition, {', '.join(table.sorted_by)}" if table.sorted_by else ""
+    order = f" ORDER BY {parts}, {', '.join(table.sorted_by)}" if table.sorted_by else ""
     copied = con.execute(
         f"COPY ({rows}{order}) TO '{_literal(folder)}' "
-        "(FORMAT parquet, COMPRESSION zstd, PARTITION_BY (quarter_partition), OVERWRITE_OR_IGNORE)"
+        f"(FORMAT parquet, COMPRESSION zstd, PARTITION_BY ({parts}), OVERWRITE_OR_IGNORE)"
     ).fetchone()
+    for number, file in enumerate(sorted(folder.glob("*/*/*.parquet"))):
+        file.replace(file.parents[1] / f"{number:04d}.parquet")
+        if not any(file.parent.iterdir()):
+            file.parent.rmdir()
     return int(copied[0]) if copied else 0
 
 
@@ -124,26 +153,35 @@ def lake_relation(settings: Settings, name: str, partitions: Collection[str] | N
     A column that an earlier version did not write is NULL. Raises LakeError for a file that is damaged. A lake in an
     object store is read by a connection of `analytics.engine`.
     """
-    table = TABLES[name]
     lake = lake_of(settings)
     files = lake.files(name)
     if partitions is not None:
-        files = [file for file in files if file.quarter in partitions]
+        return files_relation(name, [file for file in files if file.quarter in partitions])
+    return files_relation(name, files, lake.read_list(name, files) if files else None)
+
+
+def files_relation(name: str, files: Sequence[LakeFile], listed: str | None = None, *, numbered: bool = False) -> str:
+    """SQL that reads some files of a table, as `lake_relation` does.
+
+    `listed` is what `read_parquet` is given, if it is not the files one by one. With `numbered` each row has the
+    `number` of its file, from 0 in the order of `files`.
+    """
+    table = TABLES[name]
+    number = ["CAST(file_index AS BIGINT) AS number"] if numbered else []
     if not files:
-        columns = ", ".join(f"CAST(NULL AS {kind}) AS {_quoted(column)}" for column, kind in table.columns.items())
-        return f"(SELECT {columns} WHERE false)"
+        number = ["CAST(NULL AS BIGINT) AS number"] if numbered else []
+        nothing = (f"CAST(NULL AS {kind}) AS {_quoted(column)}" for column, kind in table.columns.items())
+        return f"(SELECT {', '.join([*nothing, *number])} WHERE false)"
     # Of different versions where a write was killed between them.
     written = frozenset().union(*(file.columns for file in files))
-    columns = ", ".join(
+    columns = (
         _quoted(column) if column in written else f"CAST(NULL AS {kind}) AS {_quoted(column)}"
         for column, kind in table.columns.items()
     )
     by_name = "" if all(set(table.columns) <= file.columns for file in files) else ", union_by_name = true"
-    if partitions is None:
-        listed = lake.read_list(name, files)
-    else:
-        listed = "[" + ", ".join("'" + file.path.replace("'", "''") + "'" for file in files) + "]"
-    return f"(SELECT {columns} FROM read_parquet({listed}, hive_partitioning = false{by_name}))"
+    listed = listed or "[" + ", ".join("'" + file.path.replace("'", "''") + "'" for file in files) + "]"
+    read = f"read_parquet({listed}, hive_partitioning = false{by_name})"
+    return f"(SELECT {', '.join([*columns, *number])} FROM {read})"
 
 
 def create_views(con: duckdb.DuckDBPyConnection, settings: Settings, *names: str) -> None:
