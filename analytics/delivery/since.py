@@ -156,12 +156,13 @@ def _read_changes(
         con.execute(f"CREATE OR REPLACE TEMP TABLE {name}_now AS {typed_query(ENTITIES[name], 'winners_now')}")
         # Mostly nothing leaves, and then nothing is read.
         gone = con.execute("SELECT 1 FROM winners_before LIMIT 1").fetchall()
+        held = lake_relation(settings, name, None if gone else ())
         con.execute(
-            f"CREATE OR REPLACE TEMP TABLE {name}_before AS SELECT * FROM "
-            f"{lake_relation(settings, name, None if gone else ())} SEMI JOIN winners_before USING (source, origin, line)"
+            f"CREATE OR REPLACE TEMP TABLE {name}_before AS "
+            f"SELECT * FROM {held} SEMI JOIN winners_before USING (source, origin, line)"
         )
-        held = con.execute(f"SELECT (SELECT count(*) FROM {name}_before) - (SELECT count(*) FROM winners_before)")
-        if held.fetchall() != [(0,)]:
+        others = con.execute(f"SELECT (SELECT count(*) FROM {name}_before) - (SELECT count(*) FROM winners_before)")
+        if others.fetchall() != [(0,)]:
             return None
     return Since(cut_off, now, frozenset(entities), proven)
 
