@@ -182,6 +182,8 @@ class SparkEngine:
         frame = frame.selectExpr(*columns)
         frame.createOrReplaceTempView("lake_written")
         partition = f"'{UNDATED}'"
+        if table.quarter_in:
+            partition = f"coalesce(written.`{table.quarter_in}`, '{UNDATED}')"
         source = "lake_written AS written"
         if table.dated_by:
             partition = f"coalesce(calendar.quarter, '{UNDATED}')"

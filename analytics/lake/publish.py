@@ -1,8 +1,9 @@
 """Publishing: the database people open, made from the lake in a fresh file and then renamed.
 
-Nobody writes to a file that is read. The fresh file is a copy of the published one in which the quarters that the lake
-has written again are replaced. Without a published file that is, byte for byte, what was written last, or where
-anything else about it is in doubt, it is made from the whole lake. Source: spec architecture.md section 2.
+Nobody writes to a file that is read. The fresh file is a copy of the published one in which, of the quarters that the
+lake has written again, the rows that differ are replaced. Without a published file that is, byte for byte, what was
+written last, or where anything else about it is in doubt, it is made from the whole lake. Source: spec architecture.md
+section 2.
 """
 
 from __future__ import annotations
@@ -22,10 +23,15 @@ from analytics.settings import Settings
 
 # Readable by DuckDB 1.2 and newer, not only by the version that wrote it.
 STORAGE_VERSION = "v1.2.0"
+# Of a row `one`, and of rows in any order.
+_LINE = "sha256(CAST(to_json(one) AS VARCHAR))"
+_DIGEST = "sha256(coalesce(string_agg(line, '' ORDER BY line), ''))"
 # Replaced rows leave room behind in a copy: one that has grown so many times is made anew.
 MOST_TIMES_AS_LARGE = 1.5
 
 Parts = dict[str, dict[str, str]]
+# The size of a file that was made whole, and the digests of its values.
+Made = tuple[int, dict[str, str]]
 
 
 @dataclass(frozen=True)
@@ -33,13 +39,14 @@ class Note:
     """What was published last: the file's digest, of which tables it is, and what of the lake they were made from.
 
     `size` is that of the file when it was last made from the whole lake, in bytes; `parts` are digests by table and
-    quarter.
+    quarter, `values` those of the rows of `metric_values` by quarter.
     """
 
     sha256: str
     size: int
     form: str
     parts: Parts
+    values: dict[str, str]
 
 
 def publish(settings: Settings) -> None:
@@ -50,12 +57,13 @@ def publish(settings: Settings) -> None:
         target = folder / "analytics.duckdb"
         note = _read_note(note_path)
         with connect(settings) as con:
-            size = None if note is None else _update(con, settings, target, note, present)
-            if size is None:
+            made = None if note is None else _update(con, settings, target, note, present)
+            if made is None:
                 target.unlink(missing_ok=True)
-                size = _make(con, settings, target)
+                made = _make(con, settings, target)
+        size, values = made
         written = folder / "published.json"
-        written.write_text(json.dumps(asdict(Note(_sha256(target), size, _form(), present))), encoding="utf-8")
+        written.write_text(json.dumps(asdict(Note(_sha256(target), size, _form(), present, values))), encoding="utf-8")
         settings.published_path.parent.mkdir(parents=True, exist_ok=True)
         target.replace(settings.published_path)
         written.replace(note_path)
@@ -68,18 +76,20 @@ def _read_note(path: Path) -> Note | None:
         return None
 
 
-def _make(con: duckdb.DuckDBPyConnection, settings: Settings, target: Path) -> int:
-    """Make a file from the whole lake; its size."""
+def _make(con: duckdb.DuckDBPyConnection, settings: Settings, target: Path) -> Made:
+    """Make a file from the whole lake."""
     _attach(con, target)
     con.execute("BEGIN")
     for table in TABLES.values():
         if table.published:
             _create(con, settings, table)
-    _finish(con)
-    return target.stat().st_size
+    values = _finish(con, {})
+    return target.stat().st_size, values
 
 
-def _update(con: duckdb.DuckDBPyConnection, settings: Settings, target: Path, note: Note, present: Parts) -> int | None:
+def _update(
+    con: duckdb.DuckDBPyConnection, settings: Settings, target: Path, note: Note, present: Parts
+) -> Made | None:
     """Make a copy of the published file what the lake is now; None where that cannot be relied upon."""
     try:
         shutil.copyfile(settings.published_path, target)
@@ -98,8 +108,10 @@ def _update(con: duckdb.DuckDBPyConnection, settings: Settings, target: Path, no
             con.execute("ROLLBACK")
             con.execute("DETACH published")
             return None
-    _finish(con)
-    return note.size
+    old, new = note.parts["metric_values"], present["metric_values"]
+    unchanged = {quarter for quarter in new if old.get(quarter) == new[quarter]}
+    values = _finish(con, {quarter: digest for quarter, digest in note.values.items() if quarter in unchanged})
+    return note.size, values
 
 
 def _bring_up(
@@ -112,22 +124,63 @@ def _bring_up(
         return True
     if not changed:
         return True
-    if table.dated_by is None or UNDATED in changed or len(changed) > len(new) / 2:
+    is_parted = table.dated_by is not None or table.quarter_in is not None
+    if not is_parted or UNDATED in changed or len(changed) > len(new) / 2:
         _create(con, settings, table)
         return True
-    relation, date = lake_relation(settings, table.name), table.dated_by
-    for first, after in con.execute(
-        f"SELECT min(day), max(day) + 1 FROM {lake_relation(settings, 'calendar')} "
-        "WHERE list_contains(?, quarter) GROUP BY quarter",
-        [sorted(changed)],
-    ).fetchall():
-        of_quarter = f"\"{date}\" >= CAST('{first}' AS DATE) AND \"{date}\" < CAST('{after}' AS DATE)"
-        con.execute(f'DELETE FROM published."{table.name}" WHERE {of_quarter}')
-        con.execute(f'INSERT INTO published."{table.name}" SELECT * FROM {relation} WHERE {of_quarter}')
+    for quarter, of_quarter in _rows_of(con, settings, table, changed).items():
+        _exchange(con, table, lake_relation(settings, table.name, {quarter}), of_quarter)
     counts = con.execute(
-        f'SELECT (SELECT count(*) FROM published."{table.name}"), (SELECT count(*) FROM {relation})'
+        f'SELECT (SELECT count(*) FROM published."{table.name}"), '
+        f"(SELECT count(*) FROM {lake_relation(settings, table.name)})"
     ).fetchone()
     return counts is not None and counts[0] == counts[1]
+
+
+def _exchange(con: duckdb.DuckDBPyConnection, table: Table, written: str, of_quarter: str) -> None:
+    """Make a quarter's rows those that the lake has written; a row that is in both stays where it is.
+
+    Most of a quarter in progress is as it was the day before, and rows that stay cost no room and no compression.
+    """
+    columns = ", ".join(f'"{column}"' for column in table.columns)
+    con.execute(
+        f"CREATE OR REPLACE TEMP TABLE coming AS SELECT {columns}, hash({columns}) AS row_hash "
+        f"FROM {written} WHERE {of_quarter}"
+    )
+    con.execute(
+        f"CREATE OR REPLACE TEMP TABLE held AS SELECT rowid AS row_id, hash({columns}) AS row_hash "
+        f'FROM published."{table.name}" WHERE {of_quarter}'
+    )
+    # The same row may be there several times.
+    con.execute(
+        "CREATE OR REPLACE TEMP TABLE differing AS SELECT coalesce(c.row_hash, h.row_hash) AS row_hash "
+        "FROM (SELECT row_hash, count(*) AS rows FROM coming GROUP BY row_hash) AS c "
+        "FULL JOIN (SELECT row_hash, count(*) AS rows FROM held GROUP BY row_hash) AS h ON h.row_hash = c.row_hash "
+        "WHERE c.rows IS DISTINCT FROM h.rows"
+    )
+    con.execute(
+        f'DELETE FROM published."{table.name}" WHERE rowid IN (SELECT row_id FROM held SEMI JOIN differing '
+        "USING (row_hash))"
+    )
+    con.execute(
+        f'INSERT INTO published."{table.name}" SELECT {columns} FROM coming SEMI JOIN differing USING (row_hash)'
+    )
+
+
+def _rows_of(con: duckdb.DuckDBPyConnection, settings: Settings, table: Table, quarters: set[str]) -> dict[str, str]:
+    """By quarter: SQL that is true for its rows of a table."""
+    if table.quarter_in is not None:
+        return {quarter: f"\"{table.quarter_in}\" = '{quarter}'" for quarter in sorted(quarters)}
+    spans = con.execute(
+        f"SELECT quarter, min(day), max(day) + 1 FROM {lake_relation(settings, 'calendar')} "
+        "WHERE list_contains(?, quarter) GROUP BY quarter",
+        [sorted(quarters)],
+    ).fetchall()
+    date = table.dated_by
+    return {
+        quarter: f"\"{date}\" >= CAST('{first}' AS DATE) AND \"{date}\" < CAST('{after}' AS DATE)"
+        for quarter, first, after in spans
+    }
 
 
 def _attach(con: duckdb.DuckDBPyConnection, target: Path) -> None:
@@ -143,12 +196,14 @@ def _create(con: duckdb.DuckDBPyConnection, settings: Settings, table: Table) ->
     con.execute(f"COMMENT ON TABLE published.\"{table.name}\" IS '{words}'")
 
 
-def _finish(con: duckdb.DuckDBPyConnection) -> None:
-    """Say which values these are, and let the file be whole."""
-    con.execute("INSERT INTO published.snapshot VALUES ('snapshot_id', ?)", [_snapshot_id(con)])
+def _finish(con: duckdb.DuckDBPyConnection, known: dict[str, str]) -> dict[str, str]:
+    """Say which values these are, and let the file be whole; gives the digests of the values by quarter."""
+    values = _value_digests(con, known)
+    con.execute("INSERT INTO published.snapshot VALUES ('snapshot_id', ?)", [_snapshot_id(con, values)])
     con.execute("COMMIT")
     con.execute("CHECKPOINT published")
     con.execute("DETACH published")
+    return values
 
 
 def _sha256(path: Path) -> str:
@@ -164,17 +219,24 @@ def _form() -> str:
     return hashlib.sha256(json.dumps([STORAGE_VERSION, duckdb.__version__, tables]).encode()).hexdigest()
 
 
-def _snapshot_id(con: duckdb.DuckDBPyConnection) -> str:
+def _value_digests(con: duckdb.DuckDBPyConnection, known: dict[str, str]) -> dict[str, str]:
+    """A digest of the values of each quarter; what is known of a quarter that has not changed is not made again."""
+    quarter = f"coalesce(quarter, '{UNDATED}')"
+    made = con.execute(
+        f"SELECT quarter, {_DIGEST} FROM (SELECT {quarter} AS quarter, {_LINE} AS line "
+        f"FROM published.metric_values AS one WHERE NOT list_contains(?, {quarter})) GROUP BY quarter",
+        [sorted(known)],
+    ).fetchall()
+    return known | dict(made)
+
+
+def _snapshot_id(con: duckdb.DuckDBPyConnection, values: dict[str, str]) -> str:
     """A digest of every value and of what it was measured from, equal for equal content."""
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(json.dumps(sorted(values.items())).encode())
     for rows in (
-        "SELECT * FROM published.metric_values",
         "SELECT key, value FROM published.snapshot WHERE key NOT IN ('cut_off', 'snapshot_id')",
         "SELECT source, entity, items, quarantined FROM published.collection",
     ):
-        found = con.execute(
-            "SELECT sha256(coalesce(string_agg(line, '' ORDER BY line), '')) FROM "
-            f"(SELECT sha256(CAST(to_json(one) AS VARCHAR)) AS line FROM ({rows}) AS one)"
-        ).fetchone()
-        digest.update(str(found).encode())
+        ((found,),) = con.execute(f"SELECT {_DIGEST} FROM (SELECT {_LINE} AS line FROM ({rows}) AS one)").fetchall()
+        digest.update(found.encode())
     return digest.hexdigest()

@@ -13,7 +13,10 @@ from analytics.sources.entities import ENTITIES
 
 @dataclass(frozen=True)
 class Table:
-    """A lake table: `dated_by` names the DATE or TIMESTAMP column whose quarter is the partition."""
+    """A lake table: `dated_by` names the DATE or TIMESTAMP column whose quarter is the partition.
+
+    `quarter_in` is the column that names it, where rows tell of a quarter rather than of a day.
+    """
 
     name: str
     columns: dict[str, str]
@@ -21,6 +24,7 @@ class Table:
     description: str
     published: bool = True
     sorted_by: tuple[str, ...] = ()
+    quarter_in: str | None = None
 
 
 def _columns(text: str) -> dict[str, str]:
@@ -460,6 +464,7 @@ FACT_TABLES = {
             ),
             None,
             "Every metric by scope, name, quarter and series; a NULL value has its reason, a missing source its name.",
+            quarter_in="quarter",
         ),
     )
 }

@@ -50,6 +50,7 @@ def write_table(con: duckdb.DuckDBPyConnection, settings: Settings, name: str, q
 
     The query gives the table's columns by name (missing ones become NULL); dated tables are split by the quarter of
     their date, for which the connection needs a `calendar` table; rows without one, or far outside it, go to `undated`.
+    A table whose rows name their quarter is split by that.
     """
     with scratch(settings) as folder:
         count = _copy(con, settings, TABLES[name], query, folder)
@@ -104,7 +105,8 @@ def _copy(con: duckdb.DuckDBPyConnection, settings: Settings, table: Table, quer
         )
         parts = "quarter_partition, recent_partition"
     else:
-        rows = f"SELECT *, '{UNDATED}' AS quarter_partition FROM ({rows})"
+        named = "NULL" if table.quarter_in is None else _quoted(table.quarter_in)
+        rows = f"SELECT *, coalesce({named}, '{UNDATED}') AS quarter_partition FROM ({rows})"
     # Sorted row groups let a reader of one service or repository skip the rest of a file.
     order = f" ORDER BY {parts}, {', '.join(table.sorted_by)}" if table.sorted_by else ""
     copied = con.execute(

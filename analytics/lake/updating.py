@@ -105,9 +105,10 @@ def count_rows(con: duckdb.DuckDBPyConnection, settings: Settings, name: str) ->
 
 def _dated(name: str, query: str) -> str:
     """A query's rows with the `partition` that each belongs to."""
-    dated_by = TABLES[name].dated_by
+    dated_by, quarter_in = TABLES[name].dated_by, TABLES[name].quarter_in
     if dated_by is None:
-        return f"SELECT *, '{UNDATED}' AS partition FROM ({query})"
+        named = "NULL" if quarter_in is None else f'"{quarter_in}"'
+        return f"SELECT *, coalesce({named}, '{UNDATED}') AS partition FROM ({query})"
     return (
         f"SELECT dated.*, coalesce(calendar.quarter, '{UNDATED}') AS partition FROM ({query}) AS dated "
         f'LEFT JOIN calendar ON calendar.day = CAST(dated."{dated_by}" AS DATE)'

@@ -248,18 +248,52 @@ def asks_for_cut_off(metric: Metric) -> bool:
     return _PARAMS.search(metric.observations_sql()) is not None
 
 
+def touched_quarters(
+    old: Basis | None, stale: Mapping[str, frozenset[int]], quarters: Sequence[Quarter]
+) -> frozenset[int]:
+    """The numbers of the quarters of which any row may differ: of all others everything holds, words included.
+
+    Words are found within a quarter, of the p-values of that quarter.
+    """
+    names = [str(quarter) for quarter in quarters]
+    was_read = set(old.quarters[-READ_QUARTERS:]) if old is not None else set()
+    return frozenset().union(*stale.values()) | {
+        number
+        for number, name in enumerate(names)
+        if old is None or (name in was_read) != (name in names[-READ_QUARTERS:])
+    }
+
+
+def held_values(settings: Settings, quarters: Iterable[Quarter]) -> pl.DataFrame:
+    """The rows of `metric_values` in the lake, of some quarters."""
+    return polars_frame(settings, "metric_values").filter(pl.col("quarter").is_in([*map(str, quarters)])).collect()
+
+
 def carried_values(
-    settings: Settings, stale: Mapping[str, frozenset[int]], quarters: Sequence[Quarter]
+    held: pl.DataFrame, stale: Mapping[str, frozenset[int]], quarters: Sequence[Quarter]
 ) -> pl.DataFrame:
-    """The rows of `metric_values` in the lake that still hold."""
+    """Those of the held rows that still hold; their words are of the measuring before."""
     kept = [
         {"metric": metric, "quarter": str(quarter)}
         for metric, numbers in stale.items()
         for number, quarter in enumerate(quarters)
         if number not in numbers
     ]
-    wanted = pl.LazyFrame(kept, schema={"metric": pl.String, "quarter": pl.String})
-    return polars_frame(settings, "metric_values").join(wanted, on=["metric", "quarter"], how="semi").collect()
+    wanted = pl.DataFrame(kept, schema={"metric": pl.String, "quarter": pl.String})
+    return held.join(wanted, on=["metric", "quarter"], how="semi")
+
+
+def changed_quarters(held: pl.DataFrame, values: pl.DataFrame) -> set[str]:
+    """The quarters whose rows are not the same in both, in whatever order."""
+    one = pl.struct(pl.all()).hash()
+    sums = [
+        frame.select("quarter", one.alias("row"))
+        .group_by("quarter")
+        .agg(pl.len().alias("rows"), pl.col("row").sum().alias("summed"), pl.col("row").bitwise_xor().alias("folded"))
+        for frame in (held, values)
+    ]
+    told = [{row[0]: row[1:] for row in frame.iter_rows()} for frame in sums]
+    return {quarter for quarter in {*told[0], *told[1]} if told[0].get(quarter) != told[1].get(quarter)}
 
 
 @lru_cache(maxsize=1)

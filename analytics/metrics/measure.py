@@ -21,15 +21,19 @@ from analytics.engines.duck import DuckEngine
 from analytics.engines.prelude import CALENDAR, create_functions, create_params
 from analytics.lake.parts import TableParts
 from analytics.lake.publish import publish
-from analytics.lake.tables import create_views, lake_relation, scratch, write_table
+from analytics.lake.tables import create_views, lake_relation, scratch, write_partitions, write_table
 from analytics.lake.turns import taking_turns
+from analytics.lake.updating import count_rows
 from analytics.metrics.carrying import (
     carried_values,
+    changed_quarters,
     forget_basis,
+    held_values,
     note_basis,
     noted_basis,
     present_basis,
     stale_quarters,
+    touched_quarters,
 )
 from analytics.metrics.coverage import MEMBERS, Snapshot, create_members, read_snapshot
 from analytics.metrics.measuring import Measuring, with_readings
@@ -67,7 +71,7 @@ OF_EVERY_MEASURING = frozenset(
 
 @dataclass
 class MeasureSummary:
-    """Which quarters were measured, how many values were written and how many published ones were restated."""
+    """Which quarters were measured, how many values there are now and how many published ones were restated."""
 
     quarters: list[Quarter] = field(default_factory=list)
     values: int = 0
@@ -86,9 +90,20 @@ def measure(settings: Settings, quarters: Sequence[Quarter] | None = None) -> Me
         parts = TableParts(folder)
         before = noted_basis(con, settings)
         basis = present_basis(con, settings, facts.snapshot, METRICS, measured, before)
+        if before is not None and before.rules != basis.rules:
+            before = None  # nothing holds, and who wrote it may have parted the table otherwise
         stale = stale_quarters(before, basis, settings.calendar, METRICS, measured)
-        kept = carried_values(settings, stale, measured)
-        parts.add_frame("metric_values", measured_values(facts, settings.calendar, measured, METRICS, stale, kept))
+        touched = [measured[number] for number in sorted(touched_quarters(before, stale, measured))]
+        held = held_values(settings, touched)
+        kept = carried_values(held, stale, measured)
+        values = measured_values(facts, settings.calendar, measured, METRICS, stale, kept)
+        # Of what was measured again not much need have changed, and what has not is neither written nor published.
+        changing = (
+            None if before is None else changed_quarters(held, values) | {*before.quarters} - {*map(str, measured)}
+        )
+        if changing is not None:
+            values = values.filter(pl.col("quarter").is_in(sorted(changing)))
+        parts.add_frame("metric_values", values)
         for metric in METRICS:
             parts.add("metric_definitions", _definition(metric))
         inputs = (
@@ -100,7 +115,11 @@ def measure(settings: Settings, quarters: Sequence[Quarter] | None = None) -> Me
         # Told before the values are replaced: a measuring that is killed between must not lose what changed.
         write_table(con, settings, "restatements", restated)
         forget_basis(settings)
-        count = write_table(con, settings, "metric_values", parts.relation("metric_values"))
+        if changing is None:
+            write_table(con, settings, "metric_values", parts.relation("metric_values"))
+        else:
+            write_partitions(con, settings, "metric_values", parts.relation("metric_values"), changing)
+        count = count_rows(con, settings, "metric_values")
         write_table(con, settings, "metric_definitions", parts.relation("metric_definitions"))
         write_table(con, settings, "measure_inputs", "SELECT * FROM present_inputs")
         note_basis(con, settings, basis)
@@ -156,7 +175,8 @@ def measured_values(
     for metric in metrics:
         wanted = everything if stale is None else stale[metric.name]
         groups.setdefault((wanted, metric.query, metric.kind), []).append(metric)
-    for (wanted, _, _), alike in groups.items():
+    # Those of the same quarters after each other: the days are made once.
+    for (wanted, _, _), alike in sorted(groups.items(), key=lambda group: sorted(group[0][0])):
         if wanted:
             frames.append(measuring.rows(alike, wanted))
         progress.report(STAGE, alike[0].title)

@@ -31,7 +31,7 @@ def settings(tmp_path: Path) -> Settings:
         write_table(con, settings, "service_deployments", deployments(*QUARTERS))
         write_table(con, settings, "deployments", landed(*QUARTERS))
         write_table(con, settings, "services", "SELECT 'shop' AS service")
-        write_table(con, settings, "metric_values", "SELECT 'lead' AS metric, 0.5 AS value")
+        write_table(con, settings, "metric_values", values(0.5, *QUARTERS))
     publish(settings)
     return settings
 
@@ -51,6 +51,11 @@ def deployments(*quarters: str, outcome: str = "success") -> str:
 def landed(*quarters: str) -> str:
     rows = ", ".join(f"(TIMESTAMP '{day} 23:59:59.999999')" for quarter in quarters for day in days_of(quarter))
     return f"SELECT 'd' AS deployment_id, moment AS created_at FROM (VALUES {rows}) AS t(moment)"
+
+
+def values(value: float, *quarters: str) -> str:
+    rows = ", ".join(f"('{quarter}')" for quarter in quarters)
+    return f"SELECT 'lead' AS metric, quarter, {value} AS value FROM (VALUES {rows}) AS t(quarter)"
 
 
 def replace(settings: Settings, name: str, query: str, *quarters: str) -> None:
@@ -86,7 +91,8 @@ def test_an_update_is_what_is_made_anew(settings: Settings, only_updates: pytest
     replace(settings, "service_deployments", deployments("2026-Q1", outcome="failure"), "2026-Q1")
     replace(settings, "deployments", landed("2025-Q4", "2025-Q4"), "2025-Q4")
     replace(settings, "services", "SELECT 'till' AS service")
-    replace(settings, "metric_values", "SELECT 'lead' AS metric, 0.25 AS value")
+    replace(settings, "metric_values", values(0.25, "2026-Q2"), "2026-Q2")
+    replace(settings, "metric_values", values(0.5, "2025-Q3", "2025-Q3"), "2025-Q3")
     before = published(settings)
     publish(settings)
     updated = published(settings)
@@ -101,6 +107,32 @@ def test_a_quarter_that_is_gone_is_gone(settings: Settings, only_updates: pytest
     replace(settings, "service_deployments", "SELECT 'shop' AS service WHERE false", "2026-Q2")
     publish(settings)
     assert len(published(settings)["service_deployments"]) == 6
+
+
+def test_rows_that_are_as_they_were_stay_where_they_are(settings: Settings, only_updates: pytest.MonkeyPatch) -> None:
+    more = f"{deployments('2026-Q2')} UNION ALL SELECT 'till', DATE '2026-06-30', 'failure'"
+    replace(settings, "service_deployments", more, "2026-Q2")
+
+    def places() -> set[tuple[Any, ...]]:
+        with duckdb.connect(settings.published_path, read_only=True) as con:
+            return {*con.execute("SELECT rowid, service, day FROM service_deployments").fetchall()}
+
+    before = places()
+    publish(settings)
+    assert before < places()
+
+
+def test_values_of_a_lake_that_did_not_part_them_are_told_anew(
+    settings: Settings, only_updates: pytest.MonkeyPatch
+) -> None:
+    with connect(settings) as con:
+        write_table(con, settings, "metric_values", "SELECT 'lead' AS metric, 0.5 AS value")
+    publish(settings)
+    first = published(settings)["snapshot"]
+    replace(settings, "metric_values", "SELECT 'lead' AS metric, 0.75 AS value")
+    publish(settings)
+    assert published(settings)["snapshot"] != first
+    assert [row[5] for row in published(settings)["metric_values"]] == [0.75]
 
 
 def test_nothing_new_is_published_as_the_same(settings: Settings, only_updates: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
+import polars as pl
 import pytest
 from hypothesis import HealthCheck, Phase, given
 from hypothesis import settings as examples
@@ -21,8 +22,10 @@ from analytics.metrics.carrying import (
     OWN_DAY,
     Basis,
     asks_for_cut_off,
+    changed_quarters,
     forget_basis,
     stale_quarters,
+    touched_quarters,
 )
 from analytics.metrics.measure import measure
 from analytics.metrics.metric import Metric
@@ -235,6 +238,66 @@ def test_a_measuring_that_is_killed_while_it_writes_is_not_relied_upon(
         with pytest.raises(KeyboardInterrupt):
             measure(sample)
     assert rows(sample, NOTE) == []
+
+
+def files(settings: Settings, table: str) -> dict[str, tuple[int, int]]:
+    return {
+        path.parent.name: (path.stat().st_ino, path.stat().st_mtime_ns)
+        for path in settings.lake_dir.glob(f"{table}/*/*.parquet")
+    }
+
+
+@pytest.mark.usefixtures("_unpublished")
+def test_a_quarter_whose_values_are_as_they_were_is_not_written_again(sample: Settings) -> None:
+    measure(sample)
+    written, count = files(sample, "metric_values"), measure(sample).values
+    assert files(sample, "metric_values") == written
+    assert count == len(rows(sample, "metric_values"))
+    lose_rows(sample, "run_attempts", "2026-Q3", 4)
+    measure(sample)
+    now = files(sample, "metric_values")
+    assert {quarter for quarter in written if now[quarter] != written[quarter]} == {
+        "quarter=2026-Q3",
+        "quarter=2026-Q4",
+    }
+
+
+@pytest.mark.usefixtures("_unpublished")
+def test_a_quarter_that_is_no_longer_measured_has_no_values(sample: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    measure(sample)
+    monkeypatch.setattr(measuring, "MOST_QUARTERS", 2)
+    measure(sample)
+    updated = rows(sample, "metric_values")
+    assert quarters_of(sample, "metric_values") == ["2026-Q3", "2026-Q4"]
+    forget_basis(sample)
+    measure(sample)
+    assert rows(sample, "metric_values") == updated
+
+
+def test_a_quarter_that_is_read_no_longer_is_touched_and_one_that_nothing_reaches_is_not() -> None:
+    quarters = [Quarter(2023, 1).plus(number) for number in range(12)]
+    known = replace(BEFORE, quarters=tuple(map(str, quarters[:11])))
+    stale = {LEAD.name: frozenset({11}), RUNS.name: frozenset({6, 11})}
+    assert touched_quarters(known, stale, quarters) == {2, 6, 11}
+    assert touched_quarters(None, stale, quarters) == set(range(12))
+
+
+@pytest.mark.parametrize(
+    ("there", "here", "changed"),
+    [
+        ([("a", 1.0), ("b", 2.0)], [("b", 2.0), ("a", 1.0)], set()),
+        ([("a", 1.0), ("a", 1.0), ("b", 2.0)], [("a", 1.0), ("b", 2.0), ("b", 2.0)], {"a", "b"}),
+        ([("a", None)], [("a", 0.0)], {"a"}),
+        ([("a", 1.0), ("b", 1.0)], [("a", 1.0)], {"b"}),
+    ],
+)
+def test_a_quarter_has_changed_when_its_rows_have(
+    there: list[tuple[str, float | None]], here: list[tuple[str, float | None]], changed: set[str]
+) -> None:
+    one, other = (
+        pl.DataFrame(found, schema={"quarter": pl.String, "value": pl.Float64}, orient="row") for found in (there, here)
+    )
+    assert changed_quarters(one, other) == changed
 
 
 def test_who_asks_for_the_cut_off_reads_only_tables_that_say_which_rows_last_until_then() -> None:
