@@ -126,7 +126,7 @@ def _mann_whitney(groups: Groups, old: IntArray, new: IntArray) -> tuple[FloatAr
     first, lengths = first[tied], lengths[tied]
     rank[ranges(first, lengths)] = np.repeat(rank[first] + (lengths - 1) / 2, lengths)
     ties = _sums(pooled.pair[first], lengths.astype(np.float64) ** 3 - lengths, old.size)
-    above = _sums(pooled.pair[pooled.is_new], rank[pooled.is_new], old.size) - n_new * (n_new + 1) / 2
+    above = _sums(pooled.pair, rank * pooled.is_new, old.size) - n_new * (n_new + 1) / 2
     middle, total = n_old * n_new / 2, n_old + n_new
     extreme = np.maximum(above, n_old * n_new - above)
     with np.errstate(divide="ignore", invalid="ignore"):

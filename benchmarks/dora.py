@@ -189,13 +189,17 @@ def product(settings: Settings, out: Path) -> None:
 
 def values(settings: Settings, out: Path) -> None:
     """As `product`, but nothing is held against the quarter before."""
+    from analytics.metrics.measuring import Measuring
     from analytics.metrics.readings import Comparing
 
     def nothing(_: object, __: object, found: object, ___: object) -> Changes:
         size = found.n.size  # type: ignore[attr-defined]
         return Changes(np.full(size, np.nan), np.zeros(size, dtype=np.int64))
 
-    with mock.patch.object(Comparing, "changes", nothing):
+    with (
+        mock.patch.object(Comparing, "changes", nothing),
+        mock.patch.object(Measuring, "is_clustered", return_value=False),
+    ):
         product(settings, out)
 
 

@@ -15,13 +15,14 @@ __all__ = ["Engine", "open_engine"]
 
 
 @contextmanager
-def open_engine(settings: Settings, con: duckdb.DuckDBPyConnection) -> Iterator[Engine]:
+def open_engine(settings: Settings, con: duckdb.DuckDBPyConnection, *, shared: bool = False) -> Iterator[Engine]:
     """The engine that the settings name: the given DuckDB connection itself, or a Spark session for the block.
 
-    What is small stays on the connection whatever the engine. Raises EngineError where Spark is wanted and missing.
+    `shared`: its other sessions see what it names. What is small stays on the connection whatever the engine. Raises
+    EngineError where Spark is wanted and missing.
     """
     if settings.engine.type == "duckdb":
-        yield DuckEngine(con, settings)
+        yield DuckEngine(con, settings, shared=shared)
         return
     # Whoever needs no Spark does not wait for its libraries, and need not have them.
     from analytics.engines.spark import spark_engine

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from typing import Any, Literal
 
 import duckdb
 import numpy as np
 import numpy.typing as npt
 
+from analytics.engines.port import Engine
+from analytics.engines.prelude import create_functions
 from analytics.lake.tables import create_views, write_table
 from analytics.settings import Settings
 
@@ -18,9 +21,12 @@ class DuckEngine:
 
     kind: Literal["duckdb"] = "duckdb"
 
-    def __init__(self, con: duckdb.DuckDBPyConnection, settings: Settings) -> None:
+    def __init__(self, con: duckdb.DuckDBPyConnection, settings: Settings, *, shared: bool = False) -> None:
+        """`shared`: other sessions see what this one names, which then stands in the database (one in memory)."""
         self.con = con
         self._settings = settings
+        self._kept = "" if shared else "TEMP "
+        self._place = "main" if shared else "temp"
 
     def execute(self, statement: str) -> None:
         """Run a statement that gives no rows."""
@@ -38,10 +44,22 @@ class DuckEngine:
         """The names of a query's columns."""
         return [str(row[0]) for row in self.con.execute(f"DESCRIBE {query}").fetchall()]
 
+    @contextmanager
+    def sessions(self, most: int) -> Iterator[Sequence[Engine]]:
+        """A cursor for each of DuckDB's threads: much of what is asked of it does not use all of them."""
+        threads = int(self.con.execute("SELECT current_setting('threads')").fetchall()[0][0])
+        with ExitStack() as opened:
+            made: list[Engine] = []
+            for _ in range(max(1, min(most, threads))):
+                session = DuckEngine(opened.enter_context(closing(self.con.cursor())), self._settings)
+                session.con.execute("SET TimeZone = 'UTC'")
+                create_functions(session, self._settings.time_zone)
+                made.append(session)
+            yield made
+
     def create_view(self, name: str, query: str) -> None:
         """Name a query."""
-        self._forget(name, "TABLE")
-        self.con.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS {query}")
+        self._create("VIEW", name, f"AS {query}")
 
     def create_shared(self, name: str, query: str) -> None:
         """Name a query: reading Parquet again is cheap, and ten million rows are better not kept."""
@@ -49,14 +67,12 @@ class DuckEngine:
 
     def create_table(self, name: str, query: str) -> None:
         """Evaluate a query now and keep its rows."""
-        self._forget(name, "VIEW")
-        self.con.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS {query}")
+        self._create("TABLE", name, f"AS {query}")
 
     def create_values(self, name: str, columns: Mapping[str, str], rows: Sequence[tuple[Any, ...]]) -> None:
         """A small table of Python's rows, inserted by whole columns, which is much faster than one by one."""
-        self._forget(name, "VIEW")
         declared = ", ".join(f'"{column}" {kind}' for column, kind in columns.items())
-        self.con.execute(f"CREATE OR REPLACE TEMP TABLE {name} ({declared})")
+        self._create("TABLE", name, f"({declared})")
         if rows:
             values = [list(column) for column in zip(*rows, strict=True)]
             # Typed, because a column may be empty throughout.
@@ -77,18 +93,28 @@ class DuckEngine:
         """Make lake tables readable under their names."""
         for name in names:
             self._forget(name, "TABLE")
-        create_views(self.con, self._settings, *names)
+        create_views(self.con, self._settings, *names, shared=self._place == "main")
 
     def write_lake(self, name: str, query: str) -> int:
         """Write a query's rows as a lake table."""
         return write_table(self.con, self._settings, name, query)
 
+    def _create(self, kind: Literal["VIEW", "TABLE"], name: str, what: str) -> None:
+        statement = f"CREATE OR REPLACE {self._kept}{kind} {name} {what}"
+        try:
+            self.con.execute(statement)
+        except duckdb.CatalogException:
+            # DuckDB refuses to replace a view by a table, and the reverse.
+            self._forget(name, "TABLE" if kind == "VIEW" else "VIEW")
+            self.con.execute(statement)
+
     def _forget(self, name: str, kind: Literal["VIEW", "TABLE"]) -> None:
-        # DuckDB refuses to replace a view by a table, and to drop one as the other.
+        # DuckDB refuses to drop a view as a table, and the reverse.
         catalog = "duckdb_views()" if kind == "VIEW" else "duckdb_tables()"
         column = "view_name" if kind == "VIEW" else "table_name"
-        if self.con.execute(f"SELECT 1 FROM {catalog} WHERE temporary AND {column} = ?", [name]).fetchone():
-            self.con.execute(f"DROP {kind} IF EXISTS temp.{name}")
+        asked = f"SELECT 1 FROM {catalog} WHERE temporary = ? AND NOT internal AND {column} = ?"
+        if self.con.execute(asked, [self._place == "temp", name]).fetchone():
+            self.con.execute(f"DROP {kind} IF EXISTS {self._place}.{name}")
 
 
 def _without_mask(column: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -8,6 +8,7 @@ architecture.md section 4.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Literal, Protocol
 
 import numpy.typing as npt
@@ -33,6 +34,12 @@ class Engine(Protocol):
 
     def columns(self, query: str) -> list[str]:
         """The names of a query's columns."""
+
+    def sessions(self, most: int) -> AbstractContextManager[Sequence[Engine]]:
+        """At most so many sessions, each for one thread at a time, over everything that this one has named so far.
+
+        What they name is their own. It is this session alone where an engine shares its work out by itself.
+        """
 
     def create_view(self, name: str, query: str) -> None:
         """Name a query; it is evaluated whenever it is read. Replaces an earlier view or table of that name."""

@@ -11,7 +11,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Any, Literal
 
 import numpy.typing as npt
@@ -125,6 +125,10 @@ class SparkEngine:
     def columns(self, query: str) -> list[str]:
         """The names of a query's columns."""
         return list(self.session.sql(query).columns)
+
+    def sessions(self, most: int) -> AbstractContextManager[Sequence[SparkEngine]]:
+        """This session alone: its executors work side by side."""
+        return nullcontext([self])
 
     def create_view(self, name: str, query: str) -> None:
         """Name a query."""

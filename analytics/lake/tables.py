@@ -186,8 +186,8 @@ def files_relation(name: str, files: Sequence[LakeFile], listed: str | None = No
     return f"(SELECT {', '.join([*columns, *number])} FROM {read})"
 
 
-def create_views(con: duckdb.DuckDBPyConnection, settings: Settings, *names: str) -> None:
-    """Make lake tables readable by their names on a connection."""
+def create_views(con: duckdb.DuckDBPyConnection, settings: Settings, *names: str, shared: bool = False) -> None:
+    """Make lake tables readable by their names on a connection; `shared`: on every connection to its database."""
     if settings.lake_url is None:
         relations = [lake_relation(settings, name) for name in names]
     else:
@@ -195,7 +195,7 @@ def create_views(con: duckdb.DuckDBPyConnection, settings: Settings, *names: str
         with ThreadPoolExecutor(_ASKED_AT_ONCE) as threads:
             relations = list(threads.map(lambda name: lake_relation(settings, name), names))
     for name, relation in zip(names, relations, strict=True):
-        con.execute(f"CREATE OR REPLACE TEMP VIEW {_quoted(name)} AS SELECT * FROM {relation}")
+        con.execute(f"CREATE OR REPLACE {'' if shared else 'TEMP '}VIEW {_quoted(name)} AS SELECT * FROM {relation}")
 
 
 def _projection(con: duckdb.DuckDBPyConnection, table: Table, query: str) -> str:

@@ -187,12 +187,14 @@ class Aggregation:
         """Fetch every duration once and sort it: fewer passes than an engine needs for as many scopes."""
         unit = MICROSECONDS[self.metric.unit]
         cell, amount = self.engine.arrays(
-            f"SELECT {cell_sql(self.grid, self.metric)} AS cell, o.amount_us FROM dated AS o WHERE o.excluded IS NULL"
+            f"SELECT CAST({cell_sql(self.grid, self.metric)} AS INTEGER) AS cell, o.amount_us FROM dated AS o "
+            "WHERE o.excluded IS NULL"
         )
         if not cell.size:
             return
         cell, amount = _ascending(cell, amount)
         values = amount.astype(np.float64)
+        del amount
         for scope, row, place in self.grid.places_by_scope(self.metric, cell):
             groups = Groups.of_ascending(values if row is None else values[row], place, self.size)
             self.samples[scope] = groups, Groups.nothing(self.size)
@@ -317,12 +319,13 @@ class Aggregation:
 
 
 def ended_and_open(
-    place: IntArray, amounts: npt.NDArray[Any], running: npt.NDArray[Any], size: int
+    place: IntArray, amounts: npt.NDArray[Any], running: npt.NDArray[Any], size: int, *, ascending: bool = False
 ) -> tuple[Groups, Groups]:
     """Durations by place: those that ended, and those still running (1, not 0)."""
+    group = Groups.of_ascending if ascending else Groups.of
     if not running.any():
-        return Groups.of(amounts, place, size), Groups.nothing(size)
-    ended, open_ones = (Groups.of(amounts[running == state], place[running == state], size) for state in (0, 1))
+        return group(amounts, place, size), Groups.nothing(size)
+    ended, open_ones = (group(amounts[running == state], place[running == state], size) for state in (0, 1))
     return ended, open_ones
 
 

@@ -122,8 +122,10 @@ def _otherwise_known(con: duckdb.DuckDBPyConnection) -> frozenset[str]:
     )
 
 
-def create_members(con: duckdb.DuckDBPyConnection, scopes: Iterable[tuple[str, str]]) -> None:
-    """Create the temporary table `members`: scope_members, and the organisation's share in what belongs to nobody.
+def create_members(con: duckdb.DuckDBPyConnection, scopes: Iterable[tuple[str, str]], *, shared: bool = False) -> None:
+    """Create the table `members`: scope_members, and the organisation's share in what belongs to nobody.
+
+    It is temporary, or `shared` with the other connections to the database.
 
     Rows of no known service, repository or team have the empty subject; the organisation shows them, most as left out.
     `scope_number` is the place of a scope among the given ones; the members of any other are left out.
@@ -131,7 +133,7 @@ def create_members(con: duckdb.DuckDBPyConnection, scopes: Iterable[tuple[str, s
     """
     names = list(scopes)
     con.execute(
-        "CREATE OR REPLACE TEMP TABLE members AS SELECT given.*, scope_number, "
+        f"CREATE OR REPLACE {'' if shared else 'TEMP '}TABLE members AS SELECT given.*, scope_number, "
         "dense_rank() OVER (ORDER BY subject_kind, subject) - 1 AS subject_number FROM ("
         "SELECT scope, name, subject_kind, subject FROM scope_members UNION ALL "
         "SELECT 'organization', value, kind, '' FROM snapshot "

@@ -41,6 +41,8 @@ class Belonging:
             scope[sizes == 1] = self.scopes
             table = np.where(scope[:, None] < 0, -1, scope[:, None] * width + np.arange(width)).reshape(-1)
             place = table[cells]
+            if (scope >= 0).all():
+                return None, place
             known = np.flatnonzero(place >= 0)
             return (None, place) if known.size == place.size else (known, place[known])
         subjects = cells // width

@@ -142,11 +142,12 @@ def open_facts(settings: Settings, metrics: Iterable[Metric]) -> Iterator[Facts]
     """Make the facts readable that metrics are measured from, with the tables `calendar` and `members`."""
     read = {table for metric in metrics for table in metric.tables} | OF_EVERY_MEASURING
     with connect(settings) as con, ExitStack() as opened:
-        create_views(con, settings, *sorted(read))
-        con.execute(f"CREATE OR REPLACE TEMP TABLE calendar AS SELECT * FROM {lake_relation(settings, 'calendar')}")
+        # Other sessions see them too: metrics are measured side by side.
+        create_views(con, settings, *sorted(read), shared=True)
+        con.execute(f"CREATE OR REPLACE TABLE calendar AS SELECT * FROM {lake_relation(settings, 'calendar')}")
         snapshot = read_snapshot(con)
-        create_members(con, snapshot.scopes)
-        engine = opened.enter_context(open_engine(settings, con))
+        create_members(con, snapshot.scopes, shared=True)
+        engine = opened.enter_context(open_engine(settings, con, shared=True))
         create_functions(engine, settings.time_zone)
         create_params(engine, snapshot.now)
         if not isinstance(engine, DuckEngine):  # which is that connection
@@ -171,15 +172,16 @@ def measured_values(
     measuring = Measuring(facts.engine, calendar, facts.snapshot, quarters)
     everything = frozenset(range(len(quarters)))
     frames = [] if kept is None else [kept]
-    groups: dict[tuple[frozenset[int], str, str], list[Metric]] = {}
+    groups: dict[frozenset[int], dict[tuple[str, str], list[Metric]]] = {}
     for metric in metrics:
         wanted = everything if stale is None else stale[metric.name]
-        groups.setdefault((wanted, metric.query, metric.kind), []).append(metric)
-    # Those of the same quarters after each other: the days are made once.
-    for (wanted, _, _), alike in sorted(groups.items(), key=lambda group: sorted(group[0][0])):
+        groups.setdefault(wanted, {}).setdefault((metric.query, metric.kind), []).append(metric)
+    # Those of the same quarters at once: the days are made once for them.
+    for wanted, alike in groups.items():
         if wanted:
-            frames.append(measuring.rows(alike, wanted))
-        progress.report(STAGE, alike[0].title)
+            for group, rows in zip(alike.values(), measuring.frames(list(alike.values()), wanted), strict=True):
+                frames.append(rows)
+                progress.report(STAGE, group[0].title)
     return with_readings(pl.concat(frames), metrics, quarters)
 
 

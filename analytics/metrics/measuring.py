@@ -6,8 +6,14 @@ Source: metrics.md sections 2, 3 and 8.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import date
+from functools import partial
+from queue import SimpleQueue
+from threading import Condition
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +23,7 @@ from analytics.change_tests import Changes
 from analytics.engines import Engine
 from analytics.lake.parts import POLARS
 from analytics.lake.schemas import TABLES
-from analytics.metrics.aggregates import Aggregation, Measured, Tally
+from analytics.metrics.aggregates import MOST_ROWS_HERE, Aggregation, Measured, Tally
 from analytics.metrics.coverage import OF_NOTHING, Snapshot, coverage, has_begun
 from analytics.metrics.grid import Grid
 from analytics.metrics.metric import Metric
@@ -27,7 +33,9 @@ from analytics.metrics.readings import (
     TOO_FEW,
     Comparing,
     Family,
+    Values,
     deviations_by_place,
+    independent_values,
     read_families,
 )
 from analytics.metrics.reasons import Reasoning, Reasons, read_deployed
@@ -35,6 +43,9 @@ from analytics.periods import Calendar, Quarter
 from analytics.samples import FloatArray, IntArray
 from analytics.statistics import poisson_dispersions, poisson_limits_array
 
+Found = TypeVar("Found")
+# More than these would want more memory than time they save.
+MOST_SESSIONS = 4
 SCHEMA = {column: POLARS[kind] for column, kind in TABLES["metric_values"].columns.items()}
 
 
@@ -51,30 +62,80 @@ class Measuring:
         begun = np.array([has_begun(snapshot, calendar, quarter) for quarter in grid.quarters], dtype=bool)
         self.reasoning = Reasoning(snapshot, grid, self.coverage.live > 0, begun)
         self._days: tuple[int, ...] | None = None
+        self._room = _Room(MOST_ROWS_HERE)
 
-    def rows(self, metrics: Sequence[Metric], wanted: Iterable[int] | None = None) -> pl.DataFrame:
-        """Rows of `metric_values` for metrics that share one query and one kind, in all or the wanted quarters.
+    def frames(self, groups: Sequence[Sequence[Metric]], wanted: Iterable[int]) -> Iterator[pl.DataFrame]:
+        """Rows of `metric_values` in the wanted quarters, for groups of metrics that share one query and one kind.
 
-        `reading` waits for `with_readings`, which compares every metric.
+        Groups are measured side by side; `reading` waits for `with_readings`, which compares every metric.
         """
-        quarters = sorted(range(len(self.grid.quarters)) if wanted is None else set(wanted))
+        quarters = sorted(wanted)
         self._use_days(tuple(sorted({near for quarter in quarters for near in (quarter - 1, quarter) if near >= 0})))
+        with self.engine.sessions(MOST_SESSIONS) as sessions, ThreadPoolExecutor(len(sessions)) as threads:
+            idle: SimpleQueue[Engine] = SimpleQueue()
+            for session in sessions:
+                idle.put(session)
+
+            def in_session(work: Callable[[Engine], Found]) -> Future[Found]:
+                def run() -> Found:
+                    session = idle.get()
+                    try:
+                        return work(session)
+                    finally:
+                        idle.put(session)
+
+                return threads.submit(run)
+
+            # First what others wait for: an engine finds medians of clusters while durations are sorted here.
+            clustered = {
+                group[0].query: in_session(partial(independent_values, grid=self.grid, metric=group[0]))
+                for group in groups
+                if group[0].tested and self.is_clustered(group[0])
+            }
+            order = sorted(range(len(groups)), key=lambda number: groups[number][0].query not in clustered)
+            found = {
+                number: in_session(
+                    partial(
+                        self._rows,
+                        metrics=groups[number],
+                        quarters=quarters,
+                        independent=clustered.get(groups[number][0].query),
+                    )
+                )
+                for number in order
+            }
+            for number in range(len(groups)):
+                yield found[number].result()
+
+    def is_clustered(self, metric: Metric) -> bool:
+        """Whether durations come in clusters that have to be looked for, as commits in deployments do."""
+        return metric.kind == "quantile" and "cluster" in self.engine.columns(metric.observations_sql())
+
+    def _rows(
+        self,
+        engine: Engine,
+        metrics: Sequence[Metric],
+        quarters: Sequence[int],
+        independent: Future[Values | None] | None,
+    ) -> pl.DataFrame:
         first = metrics[0]
-        aggregation = Aggregation(self.engine, self.grid, first)
+        aggregation = Aggregation(engine, self.grid, first)
         by_week = first.kind in ("per_day", "count") and first.tested
         tally = aggregation.tally(by_week=by_week)
-        found = aggregation.values(metrics, tally)
-        weekly = aggregation.weekly() if by_week else None
-        days = np.asarray(self.grid.spread(first, self.days), dtype=np.int64)
-        comparing = Comparing(self.engine, self.grid, first, days, weekly, aggregation.samples)
-        newest = range(len(self.grid.quarters))[-READ_QUARTERS:]
-        frames = []
-        for metric in metrics:
-            measured = found[metric.name]
-            changes = comparing.changes(metric, measured, [quarter for quarter in quarters if quarter in newest])
-            reasons = self.reasoning.of(metric, measured, tally)
-            self._finish(metric, measured, reasons, days, weekly)
-            frames.append(self._frame(metric, quarters, measured, reasons, tally, changes))
+        with self._room.taken(int(tally.counted[self.grid.places_of(first, "organization")].sum())):
+            found = aggregation.values(metrics, tally)
+            weekly = aggregation.weekly() if by_week else None
+            days = np.asarray(self.grid.spread(first, self.days), dtype=np.int64)
+            given = None if independent is None else independent.result
+            comparing = Comparing(engine, self.grid, first, days, weekly, aggregation.samples, given)
+            newest = range(len(self.grid.quarters))[-READ_QUARTERS:]
+            frames = []
+            for metric in metrics:
+                measured = found[metric.name]
+                changes = comparing.changes(metric, measured, [quarter for quarter in quarters if quarter in newest])
+                reasons = self.reasoning.of(metric, measured, tally)
+                self._finish(metric, measured, reasons, days, weekly)
+                frames.append(self._frame(metric, quarters, measured, reasons, tally, changes))
         return pl.concat(frames)
 
     def _use_days(self, numbers: tuple[int, ...]) -> None:
@@ -168,6 +229,28 @@ class Measuring:
             )
             .select(pl.col(name).cast(kind) for name, kind in SCHEMA.items())
         )
+
+
+class _Room:
+    """Lets rows into memory while there is room for them; whoever has more than fit waits until all others are done."""
+
+    def __init__(self, rows: int) -> None:
+        self._most = self._free = max(rows, 0)
+        self._changed = Condition()
+
+    @contextmanager
+    def taken(self, rows: int) -> Iterator[None]:
+        """Wait for room, and give it back."""
+        wanted = min(rows, self._most)
+        with self._changed:
+            self._changed.wait_for(lambda: self._free >= wanted)
+            self._free -= wanted
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._free += wanted
+                self._changed.notify_all()
 
 
 def with_readings(values: pl.DataFrame, metrics: Iterable[Metric], quarters: Sequence[Quarter]) -> pl.DataFrame:

@@ -11,9 +11,8 @@ are (`python -m benchmarks.readings`). Source: reports.md section 2; Benjamini a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +28,7 @@ from analytics.comparisons import Direction, Reading, read_changes
 from analytics.engines import Engine
 from analytics.metrics.aggregates import Measured, ended_and_open
 from analytics.metrics.coverage import SCOPES
-from analytics.metrics.grid import Grid, cell_sql, members_join, place_sql
+from analytics.metrics.grid import Grid, cell_sql, create_observations, members_join, place_sql
 from analytics.metrics.metric import Metric
 from analytics.samples import FloatArray, Groups, IntArray
 from analytics.statistics import MIN_N_MEDIAN, poisson_dispersions, weekly_deviations
@@ -92,7 +91,9 @@ class Comparing:
         days: IntArray,
         weekly: FloatArray | None,
         samples: Mapping[str, tuple[Groups, Groups]],
+        independent: Callable[[], Values | None] | None = None,
     ) -> None:
+        """`independent` gives what `independent_values` gives, where somebody asks for it already."""
         self.engine = engine
         self.grid = grid
         self.metric = metric
@@ -100,9 +101,9 @@ class Comparing:
         self.weekly = weekly
         self.samples = samples
         self._groups: dict[str, tuple[Groups, Groups]] = {}
-        self._columns: frozenset[str] | None = None
-        self._independent: bool | None = None
-        self._rows: list[npt.NDArray[Any]] | None = None
+        self._independent = independent or (lambda: independent_values(engine, grid, metric))
+        self._spelling: Spelling | None = None
+        self._values: tuple[Values | None] | None = None
 
     def changes(self, metric: Metric, found: Measured, quarters: Sequence[int]) -> Changes:
         """A p-value and direction by place; `metric` is one of those that share the query."""
@@ -171,66 +172,90 @@ class Comparing:
 
     def _load(self, scope: str) -> tuple[Groups, Groups]:
         """Durations (shares) of a scope by place: those that ended, and open ones; in any unit, as ranks know none."""
-        if self._columns is None:
-            self._columns = frozenset(self.engine.columns("SELECT * FROM observations"))
-        clustered = "cluster" in self._columns
-        if not clustered and scope in self.samples:
+        if self._spelling is None:
+            self._spelling = Spelling.of(self.engine)
+        if not self._spelling.clustered and scope in self.samples:
             return self.samples[scope]
-        amount = "o.amount_us" if "amount_us" in self._columns else "o.amount_trillionths"
-        is_open = "o.open" if "open" in self._columns else "o.excluded IS NOT NULL"
-        running = f"CASE WHEN {is_open} THEN 1 ELSE 0 END"
+        if self._values is None:
+            self._values = (self._independent(),)
         size = self.grid.size(self.metric)
-        cell = f"{cell_sql(self.grid, self.metric)} AS cell"
-        plain = (
-            f"SELECT {cell}, CAST({amount} AS DOUBLE) AS amount, {running} AS running FROM dated AS o "
-            "WHERE o.excluded IS NULL"
-        )
-        query = plain
-        if clustered:
-            # Commits of one deployment are no independent values: their median stands for them (`group_medians`).
-            query = f"SELECT {cell}, o.amount, o.running FROM clustered AS o UNION ALL {plain} AND o.cluster IS NULL"
-            if not self._one_subject_per_cluster(amount, running):
-                return self._load_spanning(scope, amount, running)
-        if self._rows is None:
-            self._rows = self.engine.arrays(query)
-        cells, amounts, still = self._rows
+        (values,) = self._values
+        if values is None:
+            return self._load_spanning(scope, self._spelling)
+        cells, amounts, running = values
         for of_scope, row, place in self.grid.places_by_scope(self.metric, cells):
             if of_scope == scope:
                 chosen = slice(None) if row is None else row
-                return ended_and_open(place, amounts[chosen], still[chosen], size)
+                return ended_and_open(place, amounts[chosen], running[chosen], size, ascending=True)
         return Groups.nothing(size), Groups.nothing(size)
 
-    def _load_spanning(self, scope: str, amount: str, running: str) -> tuple[Groups, Groups]:
+    def _load_spanning(self, scope: str, spelling: Spelling) -> tuple[Groups, Groups]:
         """The same where clusters span subjects, so that each scope has medians of its own."""
         of_scope = f"FROM dated AS o {members_join(self.metric)} AND m.scope = '{scope}' WHERE o.excluded IS NULL"
+        amount, running = spelling.amount, spelling.running
         place, amounts, still = self.engine.arrays(
             f"SELECT {place_sql(self.grid, self.metric)} AS place, percentile({amount}, 0.5e0) AS amount, "
-            f"{running} AS running {of_scope} AND o.cluster IS NOT NULL "
-            f"GROUP BY m.scope_number, o.quarter_number, o.series_number, o.cluster, {running} UNION ALL "
+            f"max({running}) AS running {of_scope} AND o.cluster IS NOT NULL "
+            "GROUP BY m.scope_number, o.quarter_number, o.series_number, o.cluster UNION ALL "
             f"SELECT {place_sql(self.grid, self.metric)} AS place, CAST({amount} AS DOUBLE) AS amount, "
             f"{running} AS running {of_scope} AND o.cluster IS NULL"
         )
         return ended_and_open(place, amounts, still, self.grid.size(self.metric))
 
-    def _one_subject_per_cluster(self, amount: str, running: str) -> bool:
-        """Make the table `clustered`, a median per subject and cluster, and say whether it serves every scope.
 
-        It does not where a cluster (one deployment of several services) spans subjects: a team's median is of all.
-        """
-        if self._independent is None:
-            self.engine.create_table(
-                "clustered",
-                "SELECT o.subject_number, o.quarter_number, o.series_number, o.cluster, "
-                f"percentile({amount}, 0.5e0) AS amount, {running} AS running "
-                "FROM dated AS o WHERE o.excluded IS NULL AND o.cluster IS NOT NULL "
-                f"GROUP BY o.subject_number, o.quarter_number, o.series_number, o.cluster, {running}",
-            )
-            ((spanning,),) = self.engine.rows(
-                "SELECT count(*) AS spanning FROM (SELECT cluster FROM clustered GROUP BY cluster "
-                "HAVING min(subject_number) <> max(subject_number)) AS known"
-            )
-            self._independent = spanning == 0
-        return self._independent
+# Cells, amounts, and whether they are still running (1) or not (0), by ascending amount.
+Values = tuple[IntArray, FloatArray, IntArray]
+
+
+@dataclass(frozen=True)
+class Spelling:
+    """How a query spells its amounts, which of them are still running, and whether it says what belongs together."""
+
+    amount: str
+    running: str
+    clustered: bool
+
+    @classmethod
+    def of(cls, engine: Engine) -> Spelling:
+        """Of the view `observations`."""
+        columns = engine.columns("SELECT * FROM observations")
+        amount = "o.amount_us" if "amount_us" in columns else "o.amount_trillionths"
+        running = "CASE WHEN o.open THEN 1 ELSE 0 END" if "open" in columns else "0"
+        return cls(amount, running, "cluster" in columns)
+
+
+def independent_values(engine: Engine, grid: Grid, metric: Metric) -> Values | None:
+    """Values that a test may take for independent, by cell; None where no values by subject are.
+
+    Commits of one deployment are not: their median stands for them (`group_medians`). Where a cluster (one deployment
+    of several services) spans subjects, even that is not enough: a team's median is of all. Makes the views of
+    `create_observations`.
+    """
+    create_observations(engine, metric)
+    spelling = Spelling.of(engine)
+    query = (
+        f"SELECT {cell_sql(grid, metric)} AS cell, CAST({spelling.amount} AS DOUBLE) AS amount, "
+        f"{spelling.running} AS running, 0 AS spanning FROM dated AS o WHERE o.excluded IS NULL"
+    )
+    if spelling.clustered:
+        query = (
+            f"SELECT {cell_sql(grid, metric)} AS cell, o.amount, o.running, "
+            "CASE WHEN o.subject_number < o.last_subject THEN 1 ELSE 0 END AS spanning FROM ("
+            "SELECT min(o.subject_number) AS subject_number, max(o.subject_number) AS last_subject, o.quarter_number, "
+            f"o.series_number, percentile({spelling.amount}, 0.5e0) AS amount, max({spelling.running}) AS running "
+            "FROM dated AS o WHERE o.excluded IS NULL AND o.cluster IS NOT NULL "
+            f"GROUP BY o.quarter_number, o.series_number, o.cluster) AS o UNION ALL {query} AND o.cluster IS NULL"
+        )
+    cells, amounts, running, spanning = engine.arrays(query)
+    if _any_spans(spanning):
+        return None
+    # Whatever is made of them wants them in order.
+    order = np.argsort(amounts)
+    return cells[order], amounts[order], running[order]
+
+
+def _any_spans(spanning: IntArray) -> bool:
+    return bool(spanning.any())
 
 
 def deviations_by_place(grid: Grid, metric: Metric, weekly: FloatArray) -> tuple[FloatArray, IntArray]:

@@ -73,6 +73,25 @@ def test_values_keep_their_types_where_a_column_is_empty(engine: DuckEngine) -> 
     assert engine.rows("SELECT seen_at, words FROM rows") == []
 
 
+def test_sessions_see_what_was_named_before_and_name_things_of_their_own(settings: Settings) -> None:
+    with connect(settings) as con, open_engine(settings, con, shared=True) as shared:
+        shared.create_values("numbers", {"n": "BIGINT"}, [(1,), (2,)])
+        shared.create_view("thing", "SELECT 0 AS n")
+        with shared.sessions(2) as sessions:
+            for number, session in enumerate(sessions, 1):
+                session.create_table("thing", f"SELECT n * {number} AS n FROM numbers")
+            assert [session.rows("SELECT sum(n) FROM thing") for session in sessions] == [
+                [(3 * number,)] for number in range(1, len(sessions) + 1)
+            ]
+            assert sessions[0].rows("SELECT us_between(TIMESTAMP '2026-01-01', TIMESTAMP '2026-01-02') AS us") == [
+                (86_400_000_000,)
+            ]
+        assert shared.rows("SELECT n FROM thing") == [(0,)]
+        shared.create_table("thing", "SELECT 5 AS n")
+        shared.create_view("thing", "SELECT 6 AS n")
+        assert shared.rows("SELECT n FROM thing") == [(6,)]
+
+
 def test_a_list_gives_a_row_per_element_and_none_where_it_is_empty(engine: DuckEngine) -> None:
     engine.create_values("rows", {"id": "BIGINT", "labels": "VARCHAR[]"}, [(1, ["a", "b"]), (2, []), (3, None)])
     engine.create_unnested("labelled", "rows", ["id"], "labels", "label")

@@ -6,9 +6,8 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from analytics.metrics import aggregates
+from analytics.metrics import aggregates, measuring, readings
 from analytics.metrics.measure import measured_quarters, measured_values, open_facts
-from analytics.metrics.readings import Comparing
 from analytics.metrics.registry import METRICS
 from analytics.settings import Settings
 
@@ -36,5 +35,15 @@ def test_medians_of_deployments_that_span_services_are_those_of_each_service(
 ) -> None:
     services = pl.col("scope") == "service"
     own = values(sample).filter(services).drop("reading")
-    monkeypatch.setattr(Comparing, "_one_subject_per_cluster", lambda *_: False)
+    monkeypatch.setattr(readings, "_any_spans", lambda _: True)
     assert_frame_equal(values(sample).filter(services).drop("reading"), own, check_exact=True)
+
+
+@pytest.mark.parametrize(("sessions", "room"), [(1, 4_000_000), (4, 1)])
+def test_values_are_the_same_however_many_metrics_are_measured_at_once(
+    sample: Settings, monkeypatch: pytest.MonkeyPatch, sessions: int, room: int
+) -> None:
+    side_by_side = values(sample)
+    monkeypatch.setattr(measuring, "MOST_SESSIONS", sessions)
+    monkeypatch.setattr(measuring, "MOST_ROWS_HERE", room)
+    assert_frame_equal(values(sample), side_by_side, check_exact=True)
