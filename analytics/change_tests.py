@@ -388,18 +388,22 @@ def _poisson_means(k1: FloatArray, n1: FloatArray, k2: FloatArray, n2: FloatArra
     pair1 = np.repeat(np.arange(k1.size), sizes1)
     x1 = ranges(low1, sizes1)
 
-    def chance(counts: IntArray, expected: FloatArray) -> FloatArray:
-        return np.asarray(np.exp(special.xlogy(counts, expected) - special.gammaln(counts + 1) - expected))
+    widths = 1 << np.ceil(np.log2(sizes2)).astype(np.int64)
+    # Logarithms of factorials, once for every count that occurs.
+    factorials = special.gammaln(np.arange(1, max(int(high1.max()), int((low2 + widths).max())) + 2))
 
-    chance1 = chance(x1, (n1 * mean)[pair1])
+    def chance(counts: IntArray, expected: FloatArray, logarithm: FloatArray) -> FloatArray:
+        return np.asarray(np.exp(counts * logarithm - factorials[counts] - expected))
+
+    expected1, expected2 = n1 * mean, n2 * mean
+    chance1 = chance(x1, expected1[pair1], np.log(expected1)[pair1])
     # Each pair's running sum begins at 0: a p-value must not depend on who else is asked. Rows of like width together.
     begins = np.cumsum(sizes2 + 1) - sizes2 - 1
     running = np.zeros(int((sizes2 + 1).sum()))
-    widths = 1 << np.ceil(np.log2(sizes2)).astype(np.int64)
     for width in np.unique(widths):
         chosen = np.flatnonzero(widths == width)
         x2 = low2[chosen, None] + np.arange(width)
-        sums = np.cumsum(chance(x2, (n2 * mean)[chosen, None]), axis=1)
+        sums = np.cumsum(chance(x2, expected2[chosen, None], np.log(expected2)[chosen, None]), axis=1)
         inside = np.arange(width) < sizes2[chosen, None]
         running[(begins[chosen, None] + 1 + np.arange(width))[inside]] = sums[inside]
     a, e1, e2, limit = x1 / n1[pair1], n1[pair1], n2[pair1], seen[pair1]

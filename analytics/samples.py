@@ -30,7 +30,7 @@ class Groups:
     @classmethod
     def of(cls, values: npt.ArrayLike, groups: npt.ArrayLike, count: int) -> Groups:
         """Values with the number of the group of each, from 0 to `count` - 1, in any order."""
-        sample, numbers = np.asarray(values, dtype=np.float64), np.asarray(groups, dtype=np.int64)
+        sample, numbers = np.asarray(values, dtype=np.float64), np.asarray(groups)
         if sample.shape != numbers.shape:
             raise ValueError("values and groups must have the same length")
         order = np.argsort(sample)

@@ -46,11 +46,14 @@ class DuckEngine:
 
     @contextmanager
     def sessions(self, most: int) -> Iterator[Sequence[Engine]]:
-        """A cursor for each of DuckDB's threads: much of what is asked of it does not use all of them."""
+        """Cursors that share DuckDB's threads out among themselves: a query of one thread merges nothing."""
         threads = int(self.con.execute("SELECT current_setting('threads')").fetchall()[0][0])
+        count = max(1, min(most, threads))
         with ExitStack() as opened:
+            opened.callback(self.con.execute, f"SET threads = {threads}")
+            self.con.execute(f"SET threads = {threads // count}")
             made: list[Engine] = []
-            for _ in range(max(1, min(most, threads))):
+            for _ in range(count):
                 session = DuckEngine(opened.enter_context(closing(self.con.cursor())), self._settings)
                 session.con.execute("SET TimeZone = 'UTC'")
                 create_functions(session, self._settings.time_zone)

@@ -109,7 +109,7 @@ class Aggregation:
         entries: list[tuple[IntArray, IntArray]] = [(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))]
         for _, row, place in self.grid.places_by_scope(self.metric, cells[out]):
             chosen = slice(None) if row is None else row
-            entries.append((place * max(len(reasons), 1) + why[chosen], rows[chosen]))
+            entries.append((place.astype(np.int64) * max(len(reasons), 1) + why[chosen], rows[chosen]))
         entry, number = (np.concatenate(column) for column in zip(*entries, strict=True))
         known, of_entry = np.unique(entry, return_inverse=True)
         summed_rows = np.zeros(known.size, dtype=np.int64)

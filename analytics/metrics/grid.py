@@ -40,6 +40,8 @@ class Belonging:
             scope = np.full(sizes.size, -1)
             scope[sizes == 1] = self.scopes
             table = np.where(scope[:, None] < 0, -1, scope[:, None] * width + np.arange(width)).reshape(-1)
+            if table.max(initial=0) < 1 << 31:  # half the memory of millions of rows
+                table = table.astype(np.int32)
             place = table[cells]
             if (scope >= 0).all():
                 return None, place

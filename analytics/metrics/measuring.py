@@ -302,28 +302,14 @@ def _texts(words: npt.NDArray[np.object_]) -> pl.Series:
 
 def _left_out(size: int, reasons: Reasons, tally: Tally) -> pl.Series:
     """By place: how many rows were left out for which reason, as JSON; all of them where nothing counts."""
-    nothing = np.flatnonzero(np.isin(reasons, list(OF_NOTHING)) & (tally.counted > 0))
-    known = sorted({*tally.reasons, *OF_NOTHING})
-    number = {reason: place for place, reason in enumerate(known)}
-    why = np.array([number[reason] for reason in tally.reasons], dtype=np.int64)[tally.why]
-    of_nothing = np.array([number[reason] for reason in reasons[nothing].tolist()], dtype=np.int64)
-    said = pl.Series([f"{json.dumps(reason)}: " for reason in known], dtype=pl.String)
-    texts = (
-        pl.LazyFrame(
-            {
-                "place": np.concatenate([tally.places, nothing]),
-                "why": np.concatenate([why, of_nothing]),
-                "rows": np.concatenate([tally.rows, tally.counted[nothing]]),
-            }
-        )
-        .group_by("place", "why")
-        .agg(pl.col("rows").sum())
-        .sort("place", "why")
-        .select("place", text=pl.lit(said).gather(pl.col("why")) + pl.col("rows").cast(pl.String))
-        .group_by("place")
-        .agg(pl.col("text").str.join(", "))
-        .select("place", text="{" + pl.col("text") + "}")
-        .collect()
-    )
-    result = pl.Series(["{}"], dtype=pl.String).new_from_index(0, size)
-    return result.scatter(texts["place"], texts["text"])
+    rows: dict[int, dict[str, int]] = {}
+    for place, why, count in zip(*(column.tolist() for column in (tally.places, tally.why, tally.rows)), strict=True):
+        rows.setdefault(place, {})[tally.reasons[why]] = count
+    for place in np.flatnonzero(np.isin(reasons, list(OF_NOTHING)) & (tally.counted > 0)).tolist():
+        of_place = rows.setdefault(place, {})
+        of_place[reasons[place]] = of_place.get(reasons[place], 0) + int(tally.counted[place])
+    texts = ["{}"] * size
+    said = {reason: f"{json.dumps(reason)}: " for reason in (*tally.reasons, *OF_NOTHING)}
+    for place, of_place in rows.items():
+        texts[place] = "{" + ", ".join([f"{said[reason]}{of_place[reason]}" for reason in sorted(of_place)]) + "}"
+    return pl.Series(texts, dtype=pl.String)
