@@ -21,6 +21,7 @@ from analytics.delivery.loading import (
     read_pull_requests,
     service_repositories,
 )
+from analytics.delivery.lookup import spellings
 from analytics.delivery.records import Incident, Rules
 from analytics.delivery.summary import STAGE, BuildSummary
 from analytics.delivery.told import incidents_by_service
@@ -71,7 +72,7 @@ def delivery_facts(
     summary.tables["incident_inputs"] = write_table(
         con, settings, "incident_inputs", "SELECT * FROM incident_inputs_now"
     )
-    named = create_references(engine, settings, None, filtered, is_prepared=bool(catalog.services))
+    named = create_references(engine, filtered, is_prepared=bool(catalog.services))
     summary.tables["commit_references"] = write_table(con, settings, "commit_references", named)
 
 
@@ -92,13 +93,18 @@ def derive_services(
     con = engine.con
     if len(services) < len(catalog.services):
         wanted = {name for service in services for name in repositories[service.name]}
+        spelled = sorted(name for folded in wanted for name in spellings(con).get(folded, ()))
+        # Names as constants let a reader skip what lies between them.
+        listed = ", ".join("'" + name.replace("'", "''") + "'" for name in spelled) or "NULL"
+        engine.create_view(
+            "commits", f"SELECT * FROM {lake_relation(settings, 'commits')} WHERE repository IN ({listed})"
+        )
         engine.create_values("wanted_repositories", {"folded": "VARCHAR"}, [(name,) for name in sorted(wanted)])
-        for table in ("commits", "pull_requests"):
-            engine.create_view(
-                table,
-                f"SELECT entry.* FROM {lake_relation(settings, table)} AS entry "
-                "JOIN wanted_repositories AS wanted ON wanted.folded = lower(entry.repository)",
-            )
+        engine.create_view(
+            "pull_requests",
+            f"SELECT entry.* FROM {lake_relation(settings, 'pull_requests')} AS entry "
+            "JOIN wanted_repositories AS wanted ON wanted.folded = lower(entry.repository)",
+        )
     prepare_commits(engine, {s.repository.casefold() for s in catalog.services if s.paths})
     engine.read_lake("commits", "pull_requests")
     done = 0

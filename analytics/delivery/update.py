@@ -19,7 +19,15 @@ from analytics.delivery.since import Since
 from analytics.delivery.summary import STAGE, BuildSummary
 from analytics.delivery.told import incidents_by_service
 from analytics.delivery.touched import create_attempt_inputs, incident_input_rows, read_touched
-from analytics.delivery.windows import SLACKS, Continued, continue_services, create_references, read_windows
+from analytics.delivery.windows import (
+    SLACKS,
+    Continued,
+    continue_services,
+    create_changes,
+    create_more_references,
+    create_references,
+    read_windows,
+)
 from analytics.engines.duck import DuckEngine
 from analytics.lake.parts import TableParts
 from analytics.lake.schemas import TABLES
@@ -49,8 +57,9 @@ def update_facts(
     touched = read_touched(con, settings, since, incident_inputs)
     names = touched.services(repositories)
     services = [service for service in catalog.services if service.name in names]
+    folded, rewritten = create_changes(engine, settings, since, touched, services, repositories, incidents)
     for slack in SLACKS:
-        windows = read_windows(engine, settings, since, touched, services, repositories, incidents, filtered, slack)
+        windows = read_windows(engine, settings, touched, services, folded, incidents, filtered, slack)
         continue_services(windows, incidents, terms, parts, continued)
         services = [service for service in services if service.name not in continued.services]
     summary.continued, summary.derived = len(continued.services), len(services)
@@ -71,8 +80,14 @@ def update_facts(
     summary.tables["incident_inputs"] = write_table(
         con, settings, "incident_inputs", "SELECT * FROM incident_inputs_now"
     )
-    named = create_references(engine, settings, since, filtered, is_prepared=False)
-    summary.tables["commit_references"] = write_table(con, settings, "commit_references", named)
+    named = (
+        create_references(engine, filtered, is_prepared=False)
+        if rewritten
+        else create_more_references(engine, settings, since, filtered)
+    )
+    if named is not None:
+        write_table(con, settings, "commit_references", named)
+    summary.tables["commit_references"] = count_rows(con, settings, "commit_references")
 
 
 def _update_table(con: duckdb.DuckDBPyConnection, settings: Settings, table: str, rows: str) -> None:

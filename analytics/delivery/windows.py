@@ -20,6 +20,7 @@ from analytics.delivery.attempts import ATTEMPT_COLUMNS
 from analytics.delivery.batch import COMMIT_COLUMNS, PULL_REQUEST_COLUMNS, Terms, reach_of
 from analytics.delivery.continuing import BehindWindow, Window, derive_window
 from analytics.delivery.loading import prepare_commits
+from analytics.delivery.lookup import create_named_commits, spellings
 from analytics.delivery.records import Deployment, Incident
 from analytics.delivery.rows import fact_rows
 from analytics.delivery.service_facts import KEPT_DEPLOYMENTS
@@ -35,9 +36,10 @@ from analytics.settings import Settings
 SLACKS = (10, 48)
 
 Pairs = Iterable[tuple[str, str]]
+_SERVICES = {"service": "VARCHAR", "folded": "VARCHAR"}
 
 
-def read_windows(
+def create_changes(
     engine: DuckEngine,
     settings: Settings,
     since: Since,
@@ -45,13 +47,12 @@ def read_windows(
     services: Sequence[Service],
     repositories: Mapping[str, Collection[str]],
     incidents: Mapping[str, Sequence[Incident]],
-    path_filtered: Collection[str],
-    slack: int,
-) -> list[Window]:
-    """Windows of those services whose records allow it: one repository, no digests, a past that is long enough.
+) -> tuple[dict[str, str], set[str]]:
+    """What windows of any length ask of the changes; needs `matched_attempts`, the typed tables and the prelude.
 
-    A window begins `slack` successful deployments before the earliest change. Needs `matched_attempts`, the views of
-    the typed tables and the prelude; leaves `window_keys` (service, deployment_key) behind.
+    Gives the services that may be continued, of one repository and without digests, with its name in small letters,
+    and the repositories with a past that says something else now. Creates the tables `added_commits`,
+    `changed_requests`, `request_shas_before` and those of the services' deployments and incidents.
     """
     con = engine.con
     rewritten = rewritten_repositories(con, since)
@@ -62,10 +63,34 @@ def read_windows(
         and not service.failed_attempt_is_failure
         and rewritten.isdisjoint(repositories[service.name])
     }
-    engine.create_values("plain_services", {"service": "VARCHAR", "folded": "VARCHAR"}, list(plain.items()))
+    engine.create_values("plain_services", _SERVICES, list(plain.items()))
     _create_changes(engine, settings, touched, plain, incidents)
+    _create_added_commits(con, since)
+    _create_changed_requests(engine, since)
+    return plain, rewritten
+
+
+def read_windows(
+    engine: DuckEngine,
+    settings: Settings,
+    touched: Touched,
+    services: Sequence[Service],
+    folded: Mapping[str, str],
+    incidents: Mapping[str, Sequence[Incident]],
+    path_filtered: Collection[str],
+    slack: int,
+) -> list[Window]:
+    """Windows of those services whose records allow it: `folded` names their repository, and their past is long enough.
+
+    A window begins `slack` successful deployments before the earliest change. Needs the tables of `create_changes`.
+    """
+    con = engine.con
+    plain = {service.name: folded[service.name] for service in services if service.name in folded}
+    if not plain:
+        return []
+    engine.create_values("plain_services", _SERVICES, list(plain.items()))
     lives = _create_window_keys(con, settings, slack)
-    _create_candidates(engine, settings, since, path_filtered)
+    _create_candidates(engine, settings, path_filtered)
     pairs = {
         "attempts": _grouped(con, f"SELECT service, {', '.join(ATTEMPT_COLUMNS)} FROM window_attempts"),
         "commits": _grouped(
@@ -79,7 +104,7 @@ def read_windows(
             "JOIN windows AS w ON w.service = c.service WHERE c.owner_sequence <= w.after",
         ),
     }
-    _create_requests(engine, since)
+    _create_requests(engine)
     pairs["requests"] = _grouped(con, f"SELECT service, {', '.join(PULL_REQUEST_COLUMNS)} FROM window_requests")
     changed_requests = _sets(
         con,
@@ -102,11 +127,11 @@ def read_windows(
         "WHERE NOT EXISTS (SELECT 1 FROM candidates AS c WHERE c.service = w.service AND c.sha = t.sha)",
     )
     references: dict[str, list[tuple[str, str, str]]] = defaultdict(list)
-    for folded, *named in con.execute(
+    for repository, *named in con.execute(
         f"SELECT repository, sha, kind, named FROM {lake_relation(settings, 'commit_references')} "
         "WHERE repository IN (SELECT folded FROM windows)"
     ).fetchall():
-        references[folded].append((named[0], named[1], named[2]))
+        references[repository].append((named[0], named[1], named[2]))
     added = _sets(con, "SELECT w.service, a.sha FROM added_commits AS a JOIN windows AS w ON w.folded = a.folded")
     told_names = {
         (name, value)
@@ -231,14 +256,14 @@ def rewritten_repositories(con: duckdb.DuckDBPyConnection, since: Since) -> set[
         return set()
     columns = ", ".join(HISTORY["commits"])
     rows = con.execute(
-        f"""
-        SELECT lower(repository) FROM
-            ((SELECT {columns} FROM commits_before) EXCEPT (SELECT {columns} FROM commits_now))
-        UNION
-        SELECT lower(n.repository) FROM commits_now AS n JOIN commits AS c
-          ON c.sha = n.sha AND lower(c.repository) = lower(n.repository) AND c.repository <> n.repository
-        """
+        "SELECT lower(repository) FROM "
+        f"((SELECT {columns} FROM commits_before) EXCEPT (SELECT {columns} FROM commits_now))"
     ).fetchall()
+    if any(len(names) > 1 for names in spellings(con).values()):
+        rows += con.execute(
+            "SELECT lower(n.repository) FROM commits_now AS n JOIN commits AS c "
+            "ON c.sha = n.sha AND lower(c.repository) = lower(n.repository) AND c.repository <> n.repository"
+        ).fetchall()
     return {row[0] for row in rows}
 
 
@@ -373,10 +398,9 @@ def _create_window_keys(
     }  # fmt: skip
 
 
-def _create_candidates(engine: DuckEngine, settings: Settings, since: Since, path_filtered: Collection[str]) -> None:
-    """The tables `added_commits`, `candidates` (what nothing before a window reached) and `commit_facts` of these."""
+def _create_candidates(engine: DuckEngine, settings: Settings, path_filtered: Collection[str]) -> None:
+    """The tables `candidates` (what nothing before a window reached) and `commit_facts` of these."""
     con = engine.con
-    create_added_commits(con, since)
     con.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE candidates AS
@@ -388,12 +412,8 @@ def _create_candidates(engine: DuckEngine, settings: Settings, since: Since, pat
         FROM added_commits AS a JOIN windows AS w ON w.folded = a.folded
         """
     )
-    engine.create_view(
-        "commits",
-        f"SELECT entry.* FROM {lake_relation(settings, 'commits')} AS entry SEMI JOIN "
-        "(SELECT DISTINCT folded, sha FROM candidates) AS c "
-        "ON c.sha = entry.sha AND c.folded = lower(entry.repository)",
-    )
+    create_named_commits(con, settings, "candidate_commits", "candidates")
+    engine.create_view("commits", "SELECT * FROM candidate_commits")
     engine.create_view(
         "pull_requests",
         f"SELECT entry.* FROM {lake_relation(settings, 'pull_requests')} AS entry SEMI JOIN windows AS w "
@@ -403,7 +423,7 @@ def _create_candidates(engine: DuckEngine, settings: Settings, since: Since, pat
     engine.read_lake("commits", "pull_requests")
 
 
-def create_added_commits(con: duckdb.DuckDBPyConnection, since: Since) -> None:
+def _create_added_commits(con: duckdb.DuckDBPyConnection, since: Since) -> None:
     """The table `added_commits` (folded, sha): those that came, and those that the cut-off has passed."""
     queries = [f"SELECT lower(repository) AS folded, sha FROM commits WHERE {since.passed('committed_at')}"]
     if "commits" in since.entities:
@@ -414,11 +434,8 @@ def create_added_commits(con: duckdb.DuckDBPyConnection, since: Since) -> None:
     con.execute(f"CREATE OR REPLACE TEMP TABLE added_commits AS {' UNION '.join(queries)}")
 
 
-def _create_requests(engine: DuckEngine, since: Since) -> None:
-    """The tables `window_requests`, `changed_requests` (folded, number) and `request_shas_before` (folded, sha).
-
-    A window needs the pull requests that name one of its commits, that one of them reverts, or that have changed.
-    """
+def _create_changed_requests(engine: DuckEngine, since: Since) -> None:
+    """The tables `changed_requests` (folded, number) and `request_shas_before` (folded, sha)."""
     times = since.passed("created_at", "first_review_at", "approved_at", "merged_at")
     changed = [f"SELECT lower(repository) AS folded, number FROM pull_requests WHERE {times}"]
     shas = "SELECT CAST(NULL AS VARCHAR) AS folded, CAST(NULL AS VARCHAR) AS sha WHERE false"
@@ -428,6 +445,13 @@ def _create_requests(engine: DuckEngine, since: Since) -> None:
         shas = f"SELECT folded, sha FROM (SELECT {named} FROM pull_requests_before) WHERE sha IS NOT NULL"
     engine.create_table("changed_requests", " UNION ".join(changed))
     engine.create_table("request_shas_before", shas)
+
+
+def _create_requests(engine: DuckEngine) -> None:
+    """The table `window_requests`.
+
+    A window needs the pull requests that name one of its commits, that one of them reverts, or that have changed.
+    """
     engine.create_table(
         "wanted_requests",
         """
@@ -470,7 +494,8 @@ def _create_asked(con: duckdb.DuckDBPyConnection) -> None:
     )
     con.execute(
         "CREATE OR REPLACE TEMP TABLE found_shas AS SELECT lower(c.repository) AS folded, c.sha "
-        "FROM commits AS c, params WHERE c.committed_at <= params.now AND c.sha IN (SELECT sha FROM asked)"
+        "FROM commits AS c, params WHERE c.committed_at <= params.now "
+        "AND c.sha IN (SELECT sha FROM (SELECT service, sha FROM asked EXCEPT SELECT service, sha FROM candidates))"
     )
     con.execute(
         "CREATE OR REPLACE TEMP TABLE twins AS SELECT lower(c.repository) AS folded, c.sha, c.patch_id "
@@ -501,33 +526,39 @@ def _names_before(engine: DuckEngine, told: Pairs) -> defaultdict[str, set[str]]
     )
 
 
-def create_references(
-    engine: DuckEngine, settings: Settings, since: Since | None, path_filtered: Collection[str], *, is_prepared: bool
-) -> str:
-    """A query of the rows of `commit_references`: all anew, or those of the last build with what added commits name.
+def create_references(engine: DuckEngine, path_filtered: Collection[str], *, is_prepared: bool) -> str:
+    """A query of the rows of `commit_references`, all anew.
 
     `is_prepared` says that `commit_facts` holds all commits.
     """
+    if not is_prepared:
+        prepare_commits(engine, path_filtered)
+    orphans = _PARENTS.format(known="commit_facts")
+    return f"{_NAMED} UNION SELECT * FROM ({orphans})"
+
+
+def create_more_references(
+    engine: DuckEngine, settings: Settings, since: Since, path_filtered: Collection[str]
+) -> str | None:
+    """As `create_references`, of the rows of the last build and what `added_commits` name; None for no other rows."""
     con = engine.con
-    if since is None or rewritten_repositories(con, since):
-        if since is not None or not is_prepared:
-            prepare_commits(engine, path_filtered)
-        orphans = _PARENTS.format(known="commit_facts")
-        return f"{_NAMED} UNION SELECT * FROM ({orphans})"
-    create_added_commits(con, since)
     if not con.execute("SELECT 1 FROM added_commits LIMIT 1").fetchall():
-        return f"SELECT * FROM {lake_relation(settings, 'commit_references')}"
+        return None
+    passed = f"SELECT * FROM {lake_relation(settings, 'commits')} WHERE {since.passed('committed_at')}"
+    came = " UNION BY NAME SELECT * FROM commits_now" if "commits" in since.entities else ""
     engine.create_view(
         "commits",
-        f"SELECT entry.* FROM {lake_relation(settings, 'commits')} AS entry JOIN added_commits AS a "
+        f"SELECT entry.* FROM ({passed}{came}) AS entry SEMI JOIN added_commits AS a "
         "ON a.sha = entry.sha AND a.folded = lower(entry.repository)",
     )
     prepare_commits(engine, path_filtered)
     engine.read_lake("commits")
+    parents = "(SELECT folded, unnest(parents) AS sha FROM commit_facts)"
+    create_named_commits(con, settings, "parent_commits", parents, "repository, sha, committed_at")
     engine.create_table(
         "known_parents",
-        "SELECT DISTINCT lower(c.repository) AS folded, c.sha FROM commits AS c, params "
-        "WHERE c.committed_at <= params.now AND c.sha IN (SELECT unnest(parents) FROM commit_facts)",
+        "SELECT DISTINCT lower(c.repository) AS folded, c.sha FROM parent_commits AS c, params "
+        "WHERE c.committed_at <= params.now",
     )
     orphans = _PARENTS.format(known="known_parents")
     return f"""
