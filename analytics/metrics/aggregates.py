@@ -187,8 +187,7 @@ class Aggregation:
         """Fetch every duration once and sort it: fewer passes than an engine needs for as many scopes."""
         unit = MICROSECONDS[self.metric.unit]
         cell, amount = self.engine.arrays(
-            f"SELECT CAST({cell_sql(self.grid, self.metric)} AS INTEGER) AS cell, o.amount_us FROM dated AS o "
-            "WHERE o.excluded IS NULL"
+            f"SELECT {cell_sql(self.grid, self.metric)} AS cell, o.amount_us FROM dated AS o WHERE o.excluded IS NULL"
         )
         if not cell.size:
             return
