@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from analytics.catalog import Catalog, Service
-from analytics.delivery.queries import create_tables
+from analytics.delivery.queries import create_tables, sql
 from analytics.delivery.records import Attempt
 from analytics.engines.port import Engine
 from analytics.globs import name_matches
@@ -72,7 +72,8 @@ def match_attempts(engine: Engine, catalog: Catalog) -> None:
     _match_deployments(engine, catalog)
     _match_runs(engine, catalog)
     _match_tags(engine, catalog)
-    create_tables(engine, "matched_deployments", "matched_runs", "matched_tags", "matched_attempts")
+    engine.create_shared("matched_deployments", sql("matched_deployments.sql"))
+    create_tables(engine, "matched_runs", "matched_tags", "matched_attempts")
 
 
 def _match_deployments(engine: Engine, catalog: Catalog) -> None:

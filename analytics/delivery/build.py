@@ -33,7 +33,7 @@ from analytics.engines.duck import DuckEngine
 from analytics.engines.port import Engine
 from analytics.engines.prelude import CALENDAR_START, create_prelude
 from analytics.lake.parts import TableParts
-from analytics.lake.tables import clear_table, create_views, scratch, write_table
+from analytics.lake.tables import clear_table, create_views, lake_relation, scratch, write_table
 from analytics.lake.turns import taking_turns
 from analytics.lake.typed import typed_query
 from analytics.lake.updating import count_rows, replace_rows
@@ -70,7 +70,7 @@ def build(settings: Settings, *, full: bool = False) -> BuildSummary:
         create_views(con, settings, *ENTITIES)
         if engine.kind != "duckdb":
             engine.read_lake(*ENTITIES)
-        _describe(con, engine, parts, settings, catalog, now)
+        _describe(con, engine, parts, settings, catalog, now, since)
         if since and not _runs_changed(con, since):
             for table in ("job_times", "run_attempts", "runner_windows"):
                 summary.tables[table] = count_rows(con, settings, table)
@@ -159,6 +159,7 @@ def _describe(
     settings: Settings,
     catalog: Catalog,
     now: datetime,
+    since: Since | None,
 ) -> None:
     for service in catalog.services:
         parts.add(
@@ -194,7 +195,7 @@ def _describe(
                     members[scope, name, "team", service.team] = None
     for scope, name, kind, subject in members:
         parts.add("scope_members", {"scope": scope, "name": name, "subject_kind": kind, "subject": subject})
-    for row in collection(settings, con):
+    for row in collection(settings, con, lake_relation(settings, "collection") if since else None):
         parts.add("collection", {**_fields(row), **_naive(row, "first_at", "last_at")})
     for share in completeness(settings, con):
         parts.add("completeness", _fields(share))

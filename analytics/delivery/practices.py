@@ -25,7 +25,6 @@ from analytics.settings import PracticeRules, Settings
 PASSED = ("success", "successful", "succeeded", "passed", "pass", "ok")
 # What several of the queries below read, in this order.
 STEPS = (
-    "named_deployments",
     "named_elsewhere",
     "labelled_incidents",
     "budget_samples",
@@ -162,12 +161,14 @@ def practice_facts(
     _match_templates(engine, settings)
     window = round(rules.budget_window_hours * 3_600_000_000)
     engine.create_values("budget_window", {"span_us": "BIGINT"}, [(window,)])
+    # Names of all deployments, which only checks are compared with.
+    engine.create_shared("named_deployments", sql("named_deployments.sql"))
     create_tables(engine, *STEPS)
     for table in TABLES:
         query = "SELECT * FROM runbook_changed" if table == "runbook_changes" else sql(f"{table}.sql")
         written[table] = engine.write_lake(table, query)
         engine.read_lake(table)
-    for table in STEPS:
+    for table in ("named_deployments", *STEPS):
         engine.drop(table)
 
 

@@ -6,6 +6,8 @@ Source: spec architecture.md section 4, metrics.md section 1 (a late or correcte
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import duckdb
 
 from analytics import progress
@@ -18,7 +20,7 @@ from analytics.delivery.service_facts import KEPT_DEPLOYMENTS
 from analytics.delivery.since import Since
 from analytics.delivery.summary import STAGE, BuildSummary
 from analytics.delivery.told import incidents_by_service
-from analytics.delivery.touched import create_attempt_inputs, incident_input_rows, read_touched
+from analytics.delivery.touched import Touched, create_attempt_inputs, incident_input_rows, read_touched
 from analytics.delivery.windows import (
     SLACKS,
     Continued,
@@ -74,12 +76,9 @@ def update_facts(
     for table in (*FACT_TABLES, "commit_reach"):
         _update_table(con, settings, table, parts.relation(table))
         summary.tables[table] = count_rows(con, settings, table)
-    summary.tables["attempt_inputs"] = write_table(con, settings, "attempt_inputs", "SELECT * FROM attempt_inputs_now")
-    columns = TABLES["incident_inputs"].columns
-    engine.create_values("incident_inputs_now", columns, incident_inputs)
-    summary.tables["incident_inputs"] = write_table(
-        con, settings, "incident_inputs", "SELECT * FROM incident_inputs_now"
-    )
+    _update_inputs(engine, settings, touched, incident_inputs)
+    for table in ("attempt_inputs", "incident_inputs"):
+        summary.tables[table] = count_rows(con, settings, table)
     named = (
         create_references(engine, filtered, is_prepared=False)
         if rewritten
@@ -108,3 +107,20 @@ def _update_table(con: duckdb.DuckDBPyConnection, settings: Settings, table: str
             f" OR EXISTS (SELECT 1 FROM continued_{key}s AS c WHERE c.service = kept.service AND c.{key} = kept.{key})"
         )
     replace_rows(con, settings, table, leaving=f"({leaving})", coming=rows)
+
+
+def _update_inputs(
+    engine: DuckEngine, settings: Settings, touched: Touched, incident_inputs: Sequence[tuple[str, str, str]]
+) -> None:
+    """Put the fingerprints of what is touched in the place of those that it had; needs `attempt_inputs_now`."""
+    told = [row for row in incident_inputs if row[1] in touched.incidents.get(row[0], ())]
+    engine.create_values("incident_inputs_now", TABLES["incident_inputs"].columns, told)
+    for table, key, keys in (
+        ("attempt_inputs", "deployment_key", touched.deployments),
+        ("incident_inputs", "incident_key", touched.incidents),
+    ):
+        rows = [(service, one) for service, own in keys.items() for one in sorted(own)]
+        engine.create_values("touched_keys", {"service": "VARCHAR", key: "VARCHAR"}, rows)
+        is_touched = f"EXISTS (SELECT 1 FROM touched_keys AS t WHERE t.service = kept.service AND t.{key} = kept.{key})"
+        coming = f"SELECT * FROM {table}_now AS kept WHERE {is_touched}"
+        replace_rows(engine.con, settings, table, leaving=is_touched, coming=coming)

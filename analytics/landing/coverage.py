@@ -86,24 +86,24 @@ class Window:
     complete: bool
 
 
-def collection(settings: Settings, con: duckdb.DuckDBPyConnection | None = None) -> list[Collected]:
+def collection(
+    settings: Settings, con: duckdb.DuckDBPyConnection | None = None, known: str | None = None
+) -> list[Collected]:
     """One row per source and entity; an entity with a file, even an empty one, is collected.
 
     `complete` says that every request of every shard was read to its end, none was refused as a whole, and as many
-    records came as the source said it had. A connection of `open_landing` may be given.
+    records came as the source said it had. A connection of `open_landing` may be given, and with it a relation `known`
+    of what this said before the items of `fresh_items` (place) landed, which alone are looked at then.
     """
     with _opened(settings, con) as con:
+        items = _ITEMS if known is None else _MORE_ITEMS.format(known=known)
         rows = con.execute(
-            """
+            f"""
             SELECT source, entity, first_at, last_at, coalesce(items, 0) AS items,
                    coalesce(quarantined, 0) AS quarantined,
                    NOT (coalesce(is_short, false) OR source IN (SELECT source FROM absent_shards)) AS complete
             FROM (SELECT source, entity FROM landed_collected UNION SELECT source, entity FROM refused) AS known
-            LEFT JOIN (
-                SELECT source, entity, min(occurred_at) AS first_at, max(occurred_at) AS last_at,
-                       count(DISTINCT hash(key)) AS items
-                FROM landed_items GROUP BY ALL
-            ) USING (source, entity)
+            LEFT JOIN ({items}) USING (source, entity)
             LEFT JOIN (SELECT source, entity, count(*) AS quarantined FROM refused GROUP BY ALL) USING (source, entity)
             LEFT JOIN (SELECT source, entity, bool_or(NOT complete) AS is_short FROM windows GROUP BY ALL)
                 USING (source, entity)
@@ -179,6 +179,33 @@ def completeness(settings: Settings, con: duckdb.DuckDBPyConnection | None = Non
         Completeness(source, entity, str(quarter), landed[source, entity, quarter], records)
         for (source, entity, quarter), records in sorted(expected.items())
     ]
+
+
+# Distinct records by source and entity, with their first and last time.
+_ITEMS = """
+    SELECT source, entity, min(occurred_at) AS first_at, max(occurred_at) AS last_at, count(DISTINCT hash(key)) AS items
+    FROM landed_items GROUP BY ALL
+"""
+# The same, of what was known before and the records that are fresh; a version of a known one is no other record.
+_MORE_ITEMS = """
+    WITH fresh AS (
+        SELECT source, entity, hash(key) AS key_hash, occurred_at FROM landed_items
+        SEMI JOIN fresh_items USING (place)
+    ), seen AS (
+        SELECT DISTINCT item.source, item.entity, hash(item.key) AS key_hash
+        FROM (SELECT source, entity, key FROM landed_items ANTI JOIN fresh_items USING (place)) AS item
+        SEMI JOIN fresh ON fresh.key_hash = hash(item.key) AND fresh.source = item.source AND fresh.entity = item.entity
+    )
+    SELECT source, entity, min(first_at) AS first_at, max(last_at) AS last_at, sum(items)::BIGINT AS items
+    FROM (
+        SELECT source, entity, first_at, last_at, items FROM {known}
+        UNION ALL
+        SELECT source, entity, min(occurred_at), max(occurred_at), 0 FROM fresh GROUP BY ALL
+        UNION ALL
+        SELECT source, entity, NULL, NULL, count(DISTINCT key_hash)
+        FROM fresh ANTI JOIN seen USING (source, entity, key_hash) GROUP BY ALL
+    ) GROUP BY ALL
+"""
 
 
 @contextmanager
