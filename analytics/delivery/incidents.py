@@ -44,7 +44,8 @@ def merge_incidents(rows: Iterable[Mapping[str, Any]], now: datetime) -> list[In
             # The pager may know the service where the ticket does not.
             service = row["service"] or (services[0] if services else None)
             groups.setdefault((f"dedupe:{key}", service), []).append(row)
-    return [_merged(key, service, members, now) for (key, service), members in sorted(groups.items(), key=str)]
+    ordered = sorted(groups.items(), key=lambda group: (group[0][0], group[0][1] is None, group[0][1] or ""))
+    return [_merged(key, service, members, now) for (key, service), members in ordered]
 
 
 def _merged(key: str, service: str | None, rows: list[Mapping[str, Any]], now: datetime) -> Incident:

@@ -18,6 +18,7 @@ from analytics.catalog import Catalog
 from analytics.delivery.queries import create_tables, sql
 from analytics.engines.port import Engine
 from analytics.globs import name_matches
+from analytics.lake.schemas import TABLES as LAKE_TABLES
 from analytics.periods import Calendar
 from analytics.settings import PracticeRules, Settings
 
@@ -87,6 +88,10 @@ def runbook_rows(con: duckdb.DuckDBPyConnection, engine: Engine, catalog: Catalo
         if path
     ]
     engine.create_values("runbook_paths", dict.fromkeys(RUNBOOK_PATHS, "VARCHAR"), paths)
+    if not paths:
+        # Nobody looks through the files of all commits for a runbook that nobody names.
+        engine.create_values("runbook_changed", LAKE_TABLES["runbook_changes"].columns, [])
+        return []
     engine.create_unnested("earlier_revisions", "file_revisions", ["repository", "path"], "earlier", "change")
     engine.create_unnested("commit_files", "commits", ["repository", "sha", "committed_at"], "files", "file")
     create_tables(engine, "runbook_changed")
