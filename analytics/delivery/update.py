@@ -33,7 +33,7 @@ from analytics.delivery.windows import (
 from analytics.engines.duck import DuckEngine
 from analytics.lake.parts import TableParts
 from analytics.lake.schemas import TABLES
-from analytics.lake.tables import lake_relation, write_table
+from analytics.lake.tables import write_table
 from analytics.lake.updating import count_rows, replace_rows
 from analytics.settings import Settings
 
@@ -91,22 +91,19 @@ def update_facts(
 
 def _update_table(con: duckdb.DuckDBPyConnection, settings: Settings, table: str, rows: str) -> None:
     """Put the rows of what was derived again in the place of those that it had."""
-    leaving = "kept.service IN (SELECT service FROM derived_services)"
-    held = lake_relation(settings, table)
+    derived = "kept.service IN (SELECT service FROM derived_services)"
     if table == "commit_reach":
-        leaving += " OR kept.service IN (SELECT service FROM continued_services)"
-        # What was reached before the window stays known for as long as it counts as late.
-        rows = (
-            f"{rows} UNION ALL BY NAME SELECT kept.* FROM {held} AS kept "
-            "JOIN continued_services AS c ON c.service = kept.service "
-            f"WHERE kept.sequence <= c.after AND kept.sequence > c.last - {KEPT_DEPLOYMENTS}"
+        # What was reached before the window stays, and is not read, for as long as it counts as late.
+        continued = (
+            "EXISTS (SELECT 1 FROM continued_services AS c WHERE c.service = kept.service AND (kept.sequence IS NULL "
+            f"OR kept.sequence > c.after OR kept.sequence <= c.last - {KEPT_DEPLOYMENTS}))"
         )
     else:
         key = "incident_key" if table == "service_incidents" else "deployment_key"
-        leaving += (
-            f" OR EXISTS (SELECT 1 FROM continued_{key}s AS c WHERE c.service = kept.service AND c.{key} = kept.{key})"
+        continued = (
+            f"EXISTS (SELECT 1 FROM continued_{key}s AS c WHERE c.service = kept.service AND c.{key} = kept.{key})"
         )
-    replace_rows(con, settings, table, leaving=f"({leaving})", coming=rows)
+    replace_rows(con, settings, table, leaving=f"({derived} OR {continued})", coming=rows)
 
 
 def _update_inputs(

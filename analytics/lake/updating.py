@@ -31,58 +31,58 @@ def replace_rows(
     files = lake_of(settings).files(name)
     typed = ", ".join(f'CAST("{column}" AS {kind}) AS "{column}"' for column, kind in columns.items())
     held = files_relation(name, files if leaving else [], numbered=True)
-    con.execute(f"CREATE OR REPLACE TEMP TABLE coming AS {_dated(name, f'SELECT {typed} FROM ({coming})')}")
-    con.execute(
-        "CREATE OR REPLACE TEMP TABLE leaving AS "
-        + _dated(name, f"SELECT * FROM {held} AS kept WHERE {leaving or 'false'}")
-    )
-    changed = _changed_quarters(con, row)
-    if changed:
-        within = f"partition IN ({_listed(changed)})"
-        touched = _touched_files(con, name, files, changed, row)
-        numbers = ", ".join(map(str, touched)) or "-1"
-        gone = [files[number] for number in touched]
-        exchange_files(
-            con,
-            settings,
-            name,
-            f"SELECT {row} FROM {files_relation(name, gone)} AS kept WHERE NOT ({leaving or 'false'}) UNION ALL "
-            f"(SELECT {row} FROM coming WHERE {within} EXCEPT ALL "
-            f"SELECT {row} FROM leaving WHERE {within} AND number NOT IN ({numbers}))",
-            gone,
+    left = f"SELECT * FROM {held} AS kept WHERE {leaving or 'false'}"
+    for table, query in (("coming", f"SELECT {typed} FROM ({coming})"), ("leaving", left)):
+        con.execute(
+            f"CREATE OR REPLACE TEMP TABLE {table} AS SELECT *, hash({row}) AS row_hash FROM ({_dated(name, query)})"
         )
+    changed, losing, others = _changes(con)
+    if changed:
+        touched = _touched(name, files, changed, losing)
+        gone = [files[number] for number in touched]
+        within = f"partition IN ({_listed(changed)})"
+        came = f"SELECT {row} FROM coming WHERE {within}"
+        if again := others - set(touched):
+            # What leaves files that stay comes again, and is there already.
+            staying = ", ".join(map(str, sorted(again)))
+            came = f"({came} EXCEPT ALL SELECT {row} FROM leaving WHERE {within} AND number IN ({staying}))"
+        if gone:
+            stays = f"SELECT {row} FROM {files_relation(name, gone)} AS kept WHERE NOT ({leaving or 'false'})"
+            came = f"{stays} UNION ALL {came}"
+        exchange_files(con, settings, name, came, gone)
     con.execute("DROP TABLE coming")
     con.execute("DROP TABLE leaving")
     return changed
 
 
-def _changed_quarters(con: duckdb.DuckDBPyConnection, row: str) -> set[str]:
-    """Quarters in which not the same rows come as leave."""
-    sums = f"count(*) AS counted, bit_xor(hash({row})) AS folded, sum(hash({row}) % {2**32}) AS summed"
-    found = con.execute(
-        f"""
-        SELECT coalesce(gone.partition, come.partition)
-        FROM (SELECT partition, {sums} FROM leaving GROUP BY partition) AS gone
-        FULL JOIN (SELECT partition, {sums} FROM coming GROUP BY partition) AS come
-          ON come.partition = gone.partition
-        WHERE (gone.counted, gone.folded, gone.summed) IS DISTINCT FROM (come.counted, come.folded, come.summed)
+def _changes(con: duckdb.DuckDBPyConnection) -> tuple[set[str], set[int], set[int]]:
+    """Quarters in which not the same rows come as leave; numbers of the files that lose a row, and of the others.
+
+    The others have rows that leave and come again. Of quarters that do not change no file is told.
+    """
+    rows = con.execute(
+        """
+        WITH moved AS MATERIALIZED (
+            SELECT partition, row_hash, sum(moved) AS more FROM (
+                SELECT partition, row_hash, 1 AS moved FROM coming
+                UNION ALL SELECT partition, row_hash, -1 FROM leaving
+            ) GROUP BY partition, row_hash HAVING sum(moved) <> 0
+        )
+        SELECT DISTINCT partition, CAST(NULL AS BIGINT), false FROM moved
+        UNION ALL
+        SELECT l.partition, l.number, bool_or(m.more IS NOT NULL AND m.more < 0) FROM leaving AS l
+        LEFT JOIN moved AS m ON m.partition = l.partition AND m.row_hash = l.row_hash
+        WHERE l.partition IN (SELECT partition FROM moved) GROUP BY l.partition, l.number
         """
     ).fetchall()
-    return {str(quarter) for (quarter,) in found}
+    losing = {int(number) for _, number, loses in rows if loses}
+    read = {int(number) for _, number, _ in rows if number is not None}
+    return {str(quarter) for quarter, _, _ in rows}, losing, read - losing
 
 
-def _touched_files(
-    con: duckdb.DuckDBPyConnection, name: str, files: Sequence[LakeFile], changed: Collection[str], row: str
-) -> list[int]:
+def _touched(name: str, files: Sequence[LakeFile], changed: Collection[str], losing: Collection[int]) -> list[int]:
     """Numbers of the files that are written again: they lose a row, or their quarter has too many files."""
-    within = f"partition IN ({_listed(changed)})"
-    found = con.execute(
-        f"""
-        WITH lost AS (SELECT {row} FROM leaving WHERE {within} EXCEPT ALL SELECT {row} FROM coming WHERE {within})
-        SELECT DISTINCT number FROM leaving WHERE {within} AND hash({row}) IN (SELECT hash({row}) FROM lost)
-        """
-    ).fetchall()
-    touched = {int(number) for (number,) in found}
+    touched = set(losing)
     staying = Counter(file.quarter for number, file in enumerate(files) if number not in touched)
     columns = set(TABLES[name].columns)
     # A quarter's files all have the same columns, which those of an earlier version may lack.
