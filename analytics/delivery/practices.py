@@ -19,6 +19,7 @@ from analytics.delivery.queries import create_tables, sql
 from analytics.engines.port import Engine
 from analytics.globs import name_matches
 from analytics.lake.schemas import TABLES as LAKE_TABLES
+from analytics.lake.tables import clear_table
 from analytics.periods import Calendar
 from analytics.settings import PracticeRules, Settings
 
@@ -43,6 +44,16 @@ TABLES = (
     "survey_answers",
     "template_adoption",
 )
+# What a table's rows all come from; with no row in any of these it has none, and no deployment is looked at for it.
+COME_FROM = {
+    "rollback_drills": ("drills",),
+    "runbook_changes": ("runbook_changed",),
+    "deployment_checks": ("checks", "verifying_jobs"),
+    "gate_outcomes": ("gate_results",),
+    "drift_incidents": ("labelled_incidents",),
+    "survey_answers": ("survey_responses",),
+    "template_adoption": ("standard_templates",),
+}
 
 
 RUNBOOK_PATHS = ("service", "purpose", "repository", "path", "plain")
@@ -168,13 +179,22 @@ def practice_facts(
     engine.create_values("budget_window", {"span_us": "BIGINT"}, [(window,)])
     # Names of all deployments, which only checks are compared with.
     engine.create_shared("named_deployments", sql("named_deployments.sql"))
-    create_tables(engine, *STEPS)
+    checked = _any_rows(engine, COME_FROM["deployment_checks"])
+    create_tables(engine, *(step for step in STEPS if checked or step != "named_elsewhere"))
     for table in TABLES:
         query = "SELECT * FROM runbook_changed" if table == "runbook_changes" else sql(f"{table}.sql")
-        written[table] = engine.write_lake(table, query)
+        if table not in COME_FROM or _any_rows(engine, COME_FROM[table]):
+            written[table] = engine.write_lake(table, query)
+        else:
+            clear_table(settings, table)
+            written[table] = 0
         engine.read_lake(table)
     for table in ("named_deployments", *STEPS):
         engine.drop(table)
+
+
+def _any_rows(engine: Engine, tables: Iterable[str]) -> bool:
+    return any(engine.rows(f"SELECT 1 AS one FROM {table} LIMIT 1") for table in tables)
 
 
 def _match_names(engine: Engine, rules: PracticeRules) -> None:
