@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,13 @@ MAX_BYTES = 4 * 1024 * 1024
 MAX_DEPTH = 64
 # Of a value that is no text: a longer number cannot even be printed in an error about it.
 MAX_VALUE_CHARACTERS = 100
+# The parser in C, where PyYAML was built with one, takes a tenth of the time. It reads tabs, marks of byte order, line
+# breaks of other systems, tags, directives, `? ` in a flow and `|#` otherwise here and there: a text with one of these
+# is not given to it.
+_FAST_LOADER: type[Any] | None = getattr(yaml, "CSafeLoader", None)
+_READ_OTHERWISE = re.compile(
+    "[^\n\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]|[!%?]|[|>][-+0-9]*#"
+)
 _TEXT_TAGS = frozenset({"tag:yaml.org,2002:str", "tag:yaml.org,2002:binary"})
 # What the constructors of the library raise for a value that does not fit its tag, such as `!!bool maybe`.
 _MISFITS = (yaml.YAMLError, ValueError, RecursionError, LookupError, AttributeError, ArithmeticError)
@@ -57,33 +66,45 @@ def read_yaml(path: Path) -> list[YamlDocument]:
         raise SettingsError(f"is larger than {MAX_BYTES} bytes", where=str(path))
     try:
         text = data.decode("utf-8")
-        depth = 0
-        for event in yaml.parse(text, Loader=yaml.SafeLoader):
-            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-            line = event.start_mark.line + 1 if event.start_mark else None
-            if depth > MAX_DEPTH:
-                raise SettingsError.at(path, line, f"nests deeper than {MAX_DEPTH} levels", "Write it flatter.")
-            if isinstance(event, yaml.AliasEvent):
-                raise SettingsError.at(path, line, "YAML aliases are not accepted", "Write the value out.")
-        documents = []
-        for node in yaml.compose_all(text, Loader=yaml.SafeLoader):
-            if node is None:
-                continue
-            lines: dict[Location, int] = {}
-            _walk(node, (), lines, path)
-            constructor = yaml.SafeLoader("")
-            try:
-                value = constructor.construct_document(node)
-            finally:
-                constructor.dispose()
-            documents.append(YamlDocument(path, value, lines))
-        return documents
+        if _FAST_LOADER is not None and not _READ_OTHERWISE.search(text):
+            # What is refused is read again, so that an error has the same words and line everywhere; and so is what
+            # is empty, for which the two know different lines.
+            with suppress(SettingsError, *_MISFITS):
+                documents = _documents(path, text, _FAST_LOADER)
+                if all(document.value is not None for document in documents):
+                    return documents
+        return _documents(path, text, yaml.SafeLoader)
     except _MISFITS as error:
         mark = getattr(error, "problem_mark", None)
         what = getattr(error, "problem", None) or str(error).partition("\n")[0] or type(error).__name__
         if not isinstance(error, (yaml.YAMLError, ValueError)):
             what = f"a value does not fit its tag ({what})"
         raise SettingsError.at(path, mark.line + 1 if mark else None, f"not valid YAML: {what}") from error
+
+
+def _documents(path: Path, text: str, loader: type[Any]) -> list[YamlDocument]:
+    depth = 0
+    # Before anything is composed, which is done level by level on the stack.
+    for event in yaml.parse(text, Loader=loader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        line = event.start_mark.line + 1 if event.start_mark else None
+        if depth > MAX_DEPTH:
+            raise SettingsError.at(path, line, f"nests deeper than {MAX_DEPTH} levels", "Write it flatter.")
+        if isinstance(event, yaml.AliasEvent):
+            raise SettingsError.at(path, line, "YAML aliases are not accepted", "Write the value out.")
+    documents = []
+    for node in yaml.compose_all(text, Loader=loader):
+        if node is None:
+            continue
+        lines: dict[Location, int] = {}
+        _walk(node, (), lines, path)
+        constructor = yaml.SafeLoader("")
+        try:
+            value = constructor.construct_document(node)
+        finally:
+            constructor.dispose()
+        documents.append(YamlDocument(path, value, lines))
+    return documents
 
 
 def _walk(node: yaml.Node, location: Location, lines: dict[Location, int], path: Path) -> None:
