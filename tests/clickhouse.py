@@ -93,6 +93,10 @@ class ClickHouse:
         self.drop(name)
         self.execute(f"CREATE VIEW {name} AS {query}")
 
+    def create_shared(self, name: str, query: str) -> None:
+        """Keep a query's rows, as several queries read them."""
+        self.create_table(name, query)
+
     def create_table(self, name: str, query: str) -> None:
         """Evaluate a query now and keep its rows."""
         self.drop(name)
