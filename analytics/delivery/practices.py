@@ -194,7 +194,7 @@ def practice_facts(
 
 
 def _any_rows(engine: Engine, tables: Iterable[str]) -> bool:
-    return any(engine.rows(f"SELECT 1 AS one FROM {table} LIMIT 1") for table in tables)
+    return any(engine.rows(f"SELECT DISTINCT 1 AS one FROM {table}") for table in tables)
 
 
 def _match_names(engine: Engine, rules: PracticeRules) -> None:
