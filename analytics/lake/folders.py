@@ -1,18 +1,52 @@
-"""A lake in a folder: `lake/<table>/quarter=<name>/*.parquet`; a file appears by rename and is then never changed."""
+"""A lake in a folder: `lake/<table>/quarter=<name>/*.parquet`; a file appears by rename and is then never changed.
+
+A write that takes more than one step is noted first: `lake/<table>/_pending-<id>/` appears by one rename, with the
+files that come and `change.json`, which says where they go and which files go away. Whoever reads the table while that
+folder is there reads it as it will be; the next stage on this lake does what a killed one left to do (`settle`). Names
+in the note are relative to the table, so that a lake can be copied elsewhere at any moment.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import itertools
+import os
+import re
+import shutil
 import uuid
 from collections.abc import Collection, Sequence
 from functools import lru_cache
 from pathlib import Path
 
+import msgspec
+
 from analytics.errors import LakeError
 from analytics.faults import DAMAGED_FIX
 from analytics.lake.port import LakeFile
 from analytics.settings import Settings
+
+FORMAT = 1
+_PENDING = "_pending-"
+_CHANGE = "change.json"
+_MOST_BYTES = 64 * 1024 * 1024
+# A name cannot lead elsewhere: of its two parts none is `..`.
+_FILE = re.compile(r"quarter=[^/\\\0]+/[^/\\\0]+\.parquet")
+_BUILT = re.compile(r"[^/\\\0=]+=[^/\\\0]+/[^/\\\0]+\.parquet")
+_FIX = (
+    "Remove its folder and run `quarterdeck build --full`, `verify` and `measure`, which write the table again; find "
+    "out who wrote it."
+)
+
+
+class Change(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """What a write does to a table.
+
+    `coming` has files by their names in the folder of the write and in the table, `going` those that it no longer has.
+    """
+
+    format: int
+    coming: list[tuple[str, str]]
+    going: list[str]
 
 
 class FolderLake:
@@ -29,13 +63,12 @@ class FolderLake:
 
     def files(self, name: str) -> list[LakeFile]:
         """A table's files; a damaged one raises LakeError, one that is replaced at this moment has no columns."""
-        return [
-            LakeFile(str(file), file.parent.name.removeprefix("quarter="), _columns_of(file))
-            for file in sorted((self._folder / name).glob("quarter=*/*.parquet"))
-        ]
+        return [LakeFile(str(file), quarter, _columns_of(file)) for quarter, file in self._listed(name)]
 
     def read_list(self, name: str, files: Sequence[LakeFile]) -> str:
-        """A pattern: a view of a table reads what it holds whenever it is asked."""
+        """A pattern: a view of a table reads what it holds whenever it is asked; files while some are yet to come."""
+        if any(self._pending(name)):
+            return "[" + ", ".join(_literal(Path(file.path)) for file in files) + "]"
         return _literal(self._folder / name / "quarter=*" / "*.parquet")
 
     def address(self, file: LakeFile) -> str:
@@ -43,57 +76,111 @@ class FolderLake:
         return file.path
 
     def quarters(self, name: str) -> list[str]:
-        """The folders that hold a file."""
-        found = (self._folder / name).glob("quarter=*/*.parquet")
-        return sorted({file.parent.name.removeprefix("quarter=") for file in found})
+        """The quarters that have a file."""
+        return sorted({quarter for quarter, _ in self._listed(name)})
 
     def replace(self, name: str, built: Path, partitions: Collection[str] | None = None) -> None:
         """Move every built file into place by rename, then remove the ones that are no longer part of the table."""
-        target = self._folder / name
         others = {folder.name.split("=", 1)[1] for folder in built.iterdir()} - set(partitions or ())
         if partitions is not None and others:
             raise ValueError(f"files of other quarters than {sorted(partitions)}: {sorted(others)}")
-        kept: set[Path] = set()
-        for folder in sorted(built.iterdir()):
-            destination = target / f"quarter={folder.name.split('=', 1)[1]}"
-            destination.mkdir(parents=True, exist_ok=True)
-            for number, file in enumerate(sorted(folder.glob("*.parquet"))):
-                final = destination / _part(number)
-                file.replace(final)
-                kept.add(final)
-        for folder in target.glob("quarter=*"):
-            if partitions is not None and folder.name.removeprefix("quarter=") not in partitions:
-                continue
-            for old in folder.glob("*.parquet"):
-                if old not in kept:
-                    old.unlink()
-            if not any(folder.iterdir()):
-                folder.rmdir()
+        target = self._folder / name
+        coming = [
+            (f"{folder.name}/{file.name}", f"{_quarter_folder(folder)}/{_part(number)}")
+            for folder in sorted(built.iterdir())
+            for number, file in enumerate(sorted(folder.glob("*.parquet")))
+        ]
+        kept = {place for _, place in coming}
+        there = {
+            f"{folder.name}/{file.name}"
+            for folder in target.glob("quarter=*")
+            if partitions is None or folder.name.removeprefix("quarter=") in partitions
+            for file in folder.glob("*.parquet")
+        }
+        self._write(target, built, Change(FORMAT, coming, sorted(there - kept)), whole=partitions is None)
 
     def exchange(self, name: str, built: Path, gone: Collection[LakeFile]) -> None:
         """Move every built file into the place of one that goes, or under a name of its own, then remove the others."""
         target = self._folder / name
         left = {Path(file.path) for file in gone}
+        coming: list[tuple[str, str]] = []
         for folder in sorted(built.iterdir()):
-            destination = target / f"quarter={folder.name.split('=', 1)[1]}"
-            destination.mkdir(parents=True, exist_ok=True)
+            destination = target / _quarter_folder(folder)
             numbers = itertools.count()
             for file in sorted(folder.glob("*.parquet")):
                 final = next(path for n in numbers if (path := destination / _part(n)) in left or not path.exists())
-                file.replace(final)
+                coming.append((f"{folder.name}/{file.name}", f"{destination.name}/{final.name}"))
                 left.discard(final)
-        for old in left:
-            old.unlink(missing_ok=True)
-            if not any(old.parent.iterdir()):
-                old.parent.rmdir()
+        going = sorted(f"{path.parent.name}/{path.name}" for path in left)
+        self._write(target, built, Change(FORMAT, coming, going))
+
+    def settle(self) -> list[str]:
+        """Carry out what a killed stage had noted and not done to its end, however often that was begun."""
+        tables = sorted({pending.parent.name for pending in self._folder.glob(f"*/{_PENDING}*")})
+        for name in tables:
+            for pending in self._pending(name):
+                change = _read_change(pending)
+                if change is not None:
+                    _expect_within(self._folder / name, pending, change)
+                    _carry_out(self._folder / name, pending, change)
+                shutil.rmtree(pending)
+        return tables
+
+    def _write(self, target: Path, built: Path, change: Change, *, whole: bool = False) -> None:
+        """Make a change of one step at once; a larger one is noted first, so that a kill between can be made good.
+
+        The folder with the note and the files that come appears beside the quarters in a single step: before it nothing
+        has changed, and from it on everything has, for readers too.
+        """
+        for earlier in self._pending(target.name):
+            before = _read_change(earlier)
+            if before and (whole or not _quarters(before).isdisjoint(_quarters(change))):
+                raise LakeError(
+                    "an earlier write of it has not come to its end",
+                    where=str(target),
+                    fix="Run the stage again: it begins with that.",
+                )
+        if len(change.coming) + len(change.going) <= 1:
+            _carry_out(target, built, change)
+            return
+        target.mkdir(parents=True, exist_ok=True)
+        (built / _CHANGE).write_bytes(msgspec.json.encode(change))
+        pending = target / f"{_PENDING}{uuid.uuid4().hex}"
+        built.rename(pending)
+        _carry_out(target, pending, change)
+        shutil.rmtree(pending)
+
+    def _pending(self, name: str) -> list[Path]:
+        """Folders of changes that were noted and not yet done to their end."""
+        return [Path(entry.path) for entry in _entries(self._folder / name) if entry.name.startswith(_PENDING)]
+
+    def _listed(self, name: str) -> list[tuple[str, Path]]:
+        """Quarter and path of a table's files, as they are when every change that was noted is done."""
+        target = self._folder / name
+        found: dict[str, Path] = {}
+        pending: list[Path] = []
+        for folder in _entries(target):
+            if folder.name.startswith("quarter="):
+                files = (file.name for file in _entries(folder.path) if file.name.endswith(".parquet"))
+                found.update((f"{folder.name}/{file}", Path(folder.path, file)) for file in files)
+            elif folder.name.startswith(_PENDING):
+                pending.append(Path(folder.path))
+        for one in pending:
+            change = _read_change(one) or Change(FORMAT, [], [])
+            for place in change.going:
+                found.pop(place, None)
+            for file, place in change.coming:
+                if (one / file).exists():
+                    found[place] = one / file
+        return [(_quarter_of(place), found[place]) for place in sorted(found)]
 
     def digests(self, name: str) -> dict[str, str]:
         """Of the bytes themselves: names and times say nothing once a table has been written again."""
         found: dict[str, list[str]] = {}
-        for file in sorted((self._folder / name).glob("quarter=*/*.parquet")):
+        for quarter, file in self._listed(name):
             with file.open("rb") as content:
                 digest = hashlib.file_digest(content, "sha256").hexdigest()
-            found.setdefault(file.parent.name.removeprefix("quarter="), []).append(digest)
+            found.setdefault(quarter, []).append(digest)
         return {quarter: " ".join(digests) for quarter, digests in found.items()}
 
     def read_note(self) -> bytes | None:
@@ -117,6 +204,77 @@ class FolderLake:
     def is_empty(self) -> bool:
         """Whether no table has a folder of a quarter."""
         return not any(self._folder.glob("*/quarter=*"))
+
+
+def _entries(folder: Path | str) -> list[os.DirEntry[str]]:
+    """What a folder holds; nothing where it is none, or is removed at this moment."""
+    try:
+        with os.scandir(folder) as found:
+            return list(found)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _read_change(pending: Path) -> Change | None:
+    """What was noted; None where all of it is done. Raises LakeError for a note that is none of ours."""
+    path = pending / _CHANGE
+    try:
+        with path.open("rb") as file:
+            text = file.read(_MOST_BYTES + 1)
+    except FileNotFoundError:
+        return None
+    try:
+        change = msgspec.json.decode(text[:_MOST_BYTES], type=Change)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise LakeError(f"is no note of a change of this lake: {error}", where=str(path), fix=_FIX) from error
+    if change.format != FORMAT:
+        raise LakeError(
+            f"is a note of format {change.format}; this version knows {FORMAT}",
+            where=str(path),
+            fix="Use the newer version of Quarterdeck that wrote it.",
+        )
+    wrong = [file for file, _ in change.coming if not _BUILT.fullmatch(file)]
+    wrong += [place for place in (*(place for _, place in change.coming), *change.going) if not _FILE.fullmatch(place)]
+    if wrong:
+        raise LakeError(f"names a file that is none of the table: {wrong[0][:100]!r}", where=str(path), fix=_FIX)
+    return change
+
+
+def _expect_within(target: Path, pending: Path, change: Change) -> None:
+    """Raise LakeError where a link leads a change out of its table, or a file that is to come is not there."""
+    within = target.resolve()
+    for file, place in change.coming:
+        if not (pending / file).exists() and not (target / place).exists():
+            raise LakeError(f"names a file that is missing: {file!r}", where=str(pending / _CHANGE), fix=_FIX)
+    named = [*(pending / file for file, _ in change.coming), *(target / place for _, place in change.coming)]
+    for path in [*named, *(target / place for place in change.going)]:
+        if not path.parent.resolve().is_relative_to(within):
+            raise LakeError("leads out of the table", where=str(path), fix=_FIX)
+
+
+def _carry_out(target: Path, built: Path, change: Change) -> None:
+    """Do the steps of a change that are not yet done."""
+    for file, place in change.coming:
+        if (built / file).exists():
+            (target / place).parent.mkdir(parents=True, exist_ok=True)
+            (built / file).replace(target / place)
+    for place in change.going:
+        old = target / place
+        old.unlink(missing_ok=True)
+        if old.parent.exists() and not any(old.parent.iterdir()):
+            old.parent.rmdir()
+
+
+def _quarter_of(place: str) -> str:
+    return place.removeprefix("quarter=").partition("/")[0]
+
+
+def _quarters(change: Change) -> set[str]:
+    return {_quarter_of(place) for place in (*(place for _, place in change.coming), *change.going)}
+
+
+def _quarter_folder(folder: Path) -> str:
+    return f"quarter={folder.name.split('=', 1)[1]}"
 
 
 def _part(number: int) -> str:

@@ -47,6 +47,12 @@ class Lake(Protocol):
         They have the columns that those which stay have in the same quarter.
         """
 
+    def settle(self) -> list[str]:
+        """Bring writes to their end that a killed stage has begun; the tables that were concerned.
+
+        Only whoever has the turn may ask for it. Raises LakeError for what cannot be brought to an end.
+        """
+
     def digests(self, name: str) -> dict[str, str]:
         """By quarter: a digest that differs when the quarter's files hold other bytes."""
 

@@ -39,7 +39,7 @@ def turn_path(settings: Settings) -> Path:
 def lake_turn(
     settings: Settings, stage: str, *, derives: bool = True, deadline_seconds: float = DEADLINE_SECONDS
 ) -> Iterator[None]:
-    """Hold the turn for as long as the block lasts, on a lake that this version can write.
+    """Hold the turn for as long as the block lasts, on a lake that this version can write and nobody left half written.
 
     `derives` says that the stage reads what `build` wrote, which must then be of this version. Raises LakeError naming
     the holder when the deadline has passed, and for a lake of another version.
@@ -62,6 +62,8 @@ def lake_turn(
         file.flush()
         try:
             check_lake_version(settings, derives=derives)
+            for table in lake_of(settings).settle():
+                progress.report(stage, f"{table}: did to its end what a killed stage had begun")
             yield
         finally:
             file.truncate(0)
