@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from contextlib import nullcontext
+from datetime import UTC, timedelta
 from importlib import metadata
 from typing import Any
 
@@ -18,6 +19,7 @@ import duckdb
 
 from analytics import progress
 from analytics.catalog import Catalog, load_catalog
+from analytics.delivery.aside import aside
 from analytics.delivery.attempts import BuiltOf, match_attempts
 from analytics.delivery.facts import delivery_facts
 from analytics.delivery.inputs import input_rows
@@ -27,6 +29,8 @@ from analytics.delivery.practices import practice_facts, quarter_rows, runbook_r
 from analytics.delivery.records import Rules
 from analytics.delivery.since import Since, begin
 from analytics.delivery.summary import STAGE, BuildSummary
+from analytics.delivery.told import read_incidents
+from analytics.delivery.uncollected import uncollected
 from analytics.delivery.update import update_facts
 from analytics.engines import open_engine
 from analytics.engines.duck import DuckEngine
@@ -44,6 +48,19 @@ from analytics.landing.winners import create_winners, open_landing
 from analytics.settings import Settings
 from analytics.sources.entities import ENTITIES
 
+_DESCRIBED = (
+    "services",
+    "scope_members",
+    "collection",
+    "completeness",
+    "quarantine",
+    "repository_ids",
+    "service_runbooks",
+    "quarters",
+    "build_inputs",
+    "snapshot",
+)
+
 
 @taking_turns(STAGE, derives=False)
 def build(settings: Settings, *, full: bool = False) -> BuildSummary:
@@ -58,7 +75,8 @@ def build(settings: Settings, *, full: bool = False) -> BuildSummary:
     summary = BuildSummary()
     with open_landing(settings) as con, scratch(settings) as folder, open_engine(settings, con) as engine:
         catalog = catalog.under(present_names(con))
-        create_prelude(DuckEngine(con, settings), settings)
+        # In the database and not of one session, for the session aside.
+        create_prelude(DuckEngine(con, settings, shared=True), settings)
         if engine.kind != "duckdb":
             create_prelude(engine, settings)
         parts = TableParts(folder)
@@ -67,44 +85,37 @@ def build(settings: Settings, *, full: bool = False) -> BuildSummary:
         summary.whole = note.whole
         progress.report(STAGE, f"updating: {note.new_items:,} new items" if since else f"all anew: {note.whole}")
         _typed_tables(con, settings, since, summary)
-        create_views(con, settings, *ENTITIES)
+        create_views(con, settings, *ENTITIES, shared=True)
         if engine.kind != "duckdb":
             engine.read_lake(*ENTITIES)
-        _describe(con, engine, parts, settings, catalog, now, since)
-        if since and not _runs_changed(con, since):
-            for table in ("job_times", "run_attempts", "runner_windows"):
-                summary.tables[table] = count_rows(con, settings, table)
-            engine.read_lake("job_times")
-        else:
-            pipeline_facts(engine, lambda name: canonical(catalog, name), summary.tables)
-        progress.report(STAGE, f"{summary.tables['run_attempts']:,} run attempts, {summary.tables['job_times']:,} jobs")
         built_of = _provenance(con, engine, settings, catalog, parts)
-        match_attempts(engine, catalog)
         # What verified provenance says of an artifact is no record whose change is known here.
         update = since if since and not since.proven and built_of is None else None
         note.proven = built_of is not None
-        if update:
-            assert isinstance(engine, DuckEngine)
-            update_facts(engine, parts, settings, catalog, rules, update, summary)
-        else:
-            delivery_facts(con, engine, parts, settings, catalog, rules, built_of, summary)
-        _unmapped(engine, parts, catalog)
-        for table in (
-            "services",
-            "scope_members",
-            "unmapped",
-            "collection",
-            "completeness",
-            "quarantine",
-            "repository_ids",
-            "service_runbooks",
-            "quarters",
-            "build_inputs",
-            "snapshot",
+        # An update's rows are few enough to live until it ends.
+        with (
+            uncollected() if update else nullcontext(),
+            aside(engine, settings, threaded=update is not None) as beside,
         ):
-            summary.tables[table] = write_table(con, settings, table, parts.relation(table))
-        summary.tables["calendar"] = write_table(con, settings, "calendar", "SELECT * FROM calendar")
-        practice_facts(engine, settings, catalog, lambda name: canonical(catalog, name), summary.tables)
+            incidents = beside.give(lambda: read_incidents(_landed(beside.engine, con), catalog, rules))
+            beside.give(
+                lambda: _surroundings(
+                    _landed(beside.engine, con), beside.engine, parts, settings, catalog, since, summary
+                )
+            )
+            match_attempts(engine, catalog)
+            if update:
+                assert isinstance(engine, DuckEngine)
+                update_facts(engine, beside, parts, settings, catalog, rules, incidents, update, summary)
+            else:
+                delivery_facts(con, engine, parts, settings, catalog, rules, incidents(), built_of, summary)
+            beside.give(
+                lambda: practice_facts(
+                    beside.engine, settings, catalog, lambda name: canonical(catalog, name), summary.tables
+                )
+            )
+            _unmapped(engine, parts, catalog)
+            summary.tables["unmapped"] = write_table(con, settings, "unmapped", parts.relation("unmapped"))
         progress.report(STAGE, "drills, runbooks, checks, budgets, gates, surveys, templates")
         summary.unmapped = summary.tables["unmapped"]
         if not on_spark:
@@ -112,6 +123,33 @@ def build(settings: Settings, *, full: bool = False) -> BuildSummary:
     note_lake_version(settings)
     progress.report(STAGE, f"{sum(summary.tables.values()):,} rows in {len(summary.tables)} tables")
     return summary
+
+
+def _landed(engine: Engine, con: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
+    """The connection of `open_landing` that an engine's session is, or the given one."""
+    return engine.con if isinstance(engine, DuckEngine) else con
+
+
+def _surroundings(
+    con: duckdb.DuckDBPyConnection,
+    engine: Engine,
+    parts: TableParts,
+    settings: Settings,
+    catalog: Catalog,
+    since: Since | None,
+    summary: BuildSummary,
+) -> None:
+    """Write what no deployment is asked for: the catalog, what is landed, and facts of runs."""
+    _describe(con, engine, parts, settings, catalog, since)
+    for table in _DESCRIBED:
+        summary.tables[table] = write_table(con, settings, table, parts.relation(table))
+    summary.tables["calendar"] = write_table(con, settings, "calendar", "SELECT * FROM calendar")
+    if since and not _runs_changed(con, since):
+        for table in ("job_times", "run_attempts", "runner_windows"):
+            summary.tables[table] = count_rows(con, settings, table)
+    else:
+        pipeline_facts(engine, lambda name: canonical(catalog, name), summary.tables)
+    progress.report(STAGE, f"{summary.tables['run_attempts']:,} run attempts, {summary.tables['job_times']:,} jobs")
 
 
 def _typed_tables(
@@ -158,9 +196,9 @@ def _describe(
     parts: TableParts,
     settings: Settings,
     catalog: Catalog,
-    now: datetime,
     since: Since | None,
 ) -> None:
+    now = settings.now().astimezone(UTC).replace(tzinfo=None)
     for service in catalog.services:
         parts.add(
             "services",

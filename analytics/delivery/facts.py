@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 
 import duckdb
 
@@ -26,6 +24,7 @@ from analytics.delivery.records import Incident, Rules
 from analytics.delivery.summary import STAGE, BuildSummary
 from analytics.delivery.told import incidents_by_service
 from analytics.delivery.touched import create_attempt_inputs, incident_input_rows
+from analytics.delivery.uncollected import uncollected
 from analytics.delivery.windows import create_references
 from analytics.engines.duck import DuckEngine
 from analytics.engines.port import Engine
@@ -42,6 +41,7 @@ def delivery_facts(
     settings: Settings,
     catalog: Catalog,
     rules: Rules,
+    merged: Sequence[Incident],
     built_of: BuiltOf | None,
     summary: BuildSummary,
 ) -> None:
@@ -50,7 +50,7 @@ def delivery_facts(
     Needs the typed tables, the prelude, `matched_attempts` and `proven_repositories`; `summary` gets their rows.
     """
     repositories = service_repositories(engine, catalog.services)
-    incidents = incidents_by_service(con, engine, catalog, rules)
+    incidents = incidents_by_service(engine, catalog, merged)
     terms = Terms(rules, tuple(settings.bots), settings.calendar)
     filtered = {service.repository.casefold() for service in catalog.services if service.paths}
     if engine.kind == "spark":
@@ -110,7 +110,8 @@ def derive_services(
     done = 0
     for batch in batches(engine, services, repositories):
         needed = {name for service in batch for name in repositories[service.name]}
-        with _uncollected():
+        # It would look through a batch's millions of records again and again, for nearly half of the time.
+        with uncollected():
             rows = derive_batch(
                 Batch(
                     batch,
@@ -128,18 +129,3 @@ def derive_services(
                 parts.add(table, row)
         done += len(batch)
         progress.report(STAGE, "services", done, len(services))
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Do without the collector of cycles while a batch lives.
-
-    It would look through its millions of records again and again, for nearly half of the time.
-    """
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()

@@ -28,7 +28,10 @@ _TRAILING_NUMBER = re.compile(r"(\d+)/?\s*$")
 
 
 def merge_incidents(rows: Iterable[Mapping[str, Any]], now: datetime) -> list[Incident]:
-    """Merge the rows that share a dedupe key (per service), ignoring what happened after the cut-off."""
+    """Merge the rows that share a dedupe key (per service), ignoring what happened after the cut-off.
+
+    A row may have a `row_hash` over all its columns, by which its incident is compared with what it was.
+    """
     groups: dict[tuple[str, str | None], list[Mapping[str, Any]]] = {}
     by_key: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
@@ -80,7 +83,13 @@ def _merged(key: str, service: str | None, rows: list[Mapping[str, Any]], now: d
         links=tuple(links),
         fixed_by=tuple(dict.fromkeys(row["fixed_by_deployment_id"] for row in rows if row["fixed_by_deployment_id"])),
         url=first("url"),
+        fingerprint=" ".join([str(service), *(_fingerprint(row, now) for row in rows)]),
     )
+
+
+def _fingerprint(row: Mapping[str, Any], now: datetime) -> str:
+    passed = ["1" if row[name] is not None and row[name] <= now else "0" for name in ("mitigated_at", "resolved_at")]
+    return f"{row.get('row_hash', '')}-{''.join(passed)}"
 
 
 def _links(row: Mapping[str, Any]) -> list[ExplicitLink]:

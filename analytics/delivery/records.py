@@ -84,6 +84,8 @@ class Incident:
     links: tuple[ExplicitLink, ...]
     fixed_by: tuple[str, ...]
     url: str | None
+    # A fingerprint of its rows, and of which of their ends have come to pass; "" where nobody compares.
+    fingerprint: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,12 @@ from analytics.delivery.queries import sql
 from analytics.delivery.records import Incident, Rules
 from analytics.engines.port import Engine
 
+_COLUMNS = (
+    *("incident_id", "service", "repository", "title", "severity", "labels", "opened_at", "impact_started_at"),
+    *("mitigated_at", "resolved_at", "deployment_id", "sha", "pull_request", "fixed_by_deployment_id", "dedupe_key"),
+    "url",
+)
+
 
 def _reported_service(incident: Mapping[str, Any], catalog: Catalog) -> str | None:
     """The service that a label names (`service:checkout`), else the only one of the repository it was reported in."""
@@ -24,16 +30,22 @@ def _reported_service(incident: Mapping[str, Any], catalog: Catalog) -> str | No
     return living[0].name if len(living) == 1 else None
 
 
-def incidents_by_service(
-    con: duckdb.DuckDBPyConnection, engine: Engine, catalog: Catalog, rules: Rules
-) -> dict[str, list[Incident]]:
-    """Merged incidents by the services that may have caused them: the named one, and those an explicit link names."""
-    cursor = con.execute("SELECT * FROM incidents")
-    names = [column[0] for column in cursor.description]
+def read_incidents(con: duckdb.DuckDBPyConnection, catalog: Catalog, rules: Rules) -> list[Incident]:
+    """Merged incidents, each with the service that it names or that it was reported in, if it has one."""
+    columns = ", ".join(_COLUMNS)
+    cursor = con.execute(f"SELECT {columns}, hash({columns}) AS row_hash FROM incidents")
+    names = (*_COLUMNS, "row_hash")
     rows = [dict(zip(names, values, strict=True)) for values in cursor.fetchall()]
     for row in rows:
         row["service"] = row["service"] or _reported_service(row, catalog)
-    merged = merge_incidents(rows, rules.now)
+    return merge_incidents(rows, rules.now)
+
+
+def incidents_by_service(engine: Engine, catalog: Catalog, merged: Sequence[Incident]) -> dict[str, list[Incident]]:
+    """Merged incidents by the services that may have caused them: the named one, and those an explicit link names.
+
+    Needs `matched_attempts`.
+    """
     wanted = sorted({link.value for i in merged for link in i.links if link.kind == "deployment"})
     engine.create_values("blamed_names", {"name": "VARCHAR"}, [(name,) for name in wanted])
     found = engine.rows(sql("blamed_services.sql"))

@@ -7,7 +7,6 @@ whatever led to a change: a record, an artifact's name, a time that the cut-off 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -54,15 +53,11 @@ def create_attempt_inputs(con: duckdb.DuckDBPyConnection) -> None:
 
 def incident_input_rows(incidents: Mapping[str, Sequence[Incident]]) -> list[tuple[str, str, str]]:
     """Rows of `incident_inputs`: (service, incident_key, fingerprint)."""
-    seen: dict[int, str] = {}
     rows: dict[tuple[str, str], str] = {}
     for service, told in incidents.items():
         for incident in told:
-            fingerprint = seen.get(id(incident))
-            if fingerprint is None:
-                fingerprint = seen[id(incident)] = hashlib.blake2b(repr(incident).encode(), digest_size=12).hexdigest()
             known = rows.get((service, incident.key))
-            rows[service, incident.key] = fingerprint if known is None else f"{known} {fingerprint}"
+            rows[service, incident.key] = incident.fingerprint if known is None else f"{known} {incident.fingerprint}"
     return [(service, key, fingerprint) for (service, key), fingerprint in rows.items()]
 
 

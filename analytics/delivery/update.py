@@ -6,16 +6,16 @@ Source: spec architecture.md section 4, metrics.md section 1 (a late or correcte
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import duckdb
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from analytics import progress
 from analytics.catalog import Catalog
+from analytics.delivery.aside import Aside
 from analytics.delivery.batch import FACT_TABLES, Terms
 from analytics.delivery.facts import derive_services
 from analytics.delivery.loading import service_repositories
-from analytics.delivery.records import Rules
+from analytics.delivery.records import Incident, Rules
 from analytics.delivery.service_facts import KEPT_DEPLOYMENTS
 from analytics.delivery.since import Since
 from analytics.delivery.summary import STAGE, BuildSummary
@@ -31,28 +31,34 @@ from analytics.delivery.windows import (
     read_windows,
 )
 from analytics.engines.duck import DuckEngine
+from analytics.engines.port import Engine
 from analytics.lake.parts import TableParts
 from analytics.lake.schemas import TABLES
 from analytics.lake.tables import write_table
 from analytics.lake.updating import count_rows, replace_rows
 from analytics.settings import Settings
 
+# About half of the rows that an update puts in their places.
+_ASIDE = ("commit_reach", "change_lead")
+
 
 def update_facts(
     engine: DuckEngine,
+    beside: Aside,
     parts: TableParts,
     settings: Settings,
     catalog: Catalog,
     rules: Rules,
+    merged: Callable[[], Sequence[Incident]],
     since: Since,
     summary: BuildSummary,
 ) -> None:
     """Derive again what is touched since the last build; needs what `delivery_facts` needs, with nothing proven."""
     con = engine.con
     repositories = service_repositories(engine, catalog.services)
-    incidents = incidents_by_service(con, engine, catalog, rules)
     terms = Terms(rules, tuple(settings.bots), settings.calendar)
     create_attempt_inputs(con)
+    incidents = incidents_by_service(engine, catalog, merged())
     incident_inputs = incident_input_rows(incidents)
     filtered = {service.repository.casefold() for service in catalog.services if service.paths}
     continued = Continued()
@@ -71,11 +77,14 @@ def update_facts(
         f"{len(services):,} derived from their beginning",
     )
     derive_services(engine, parts, settings, services, repositories, incidents, catalog, terms, None)
-    continued.create_tables(engine)
-    engine.create_values("derived_services", {"service": "VARCHAR"}, [(service.name,) for service in services])
+    both = DuckEngine(con, settings, shared=True)
+    continued.create_tables(both)
+    both.create_values("derived_services", {"service": "VARCHAR"}, [(service.name,) for service in services])
+    for table in _ASIDE:
+        beside.give(partial(_update_table, beside.engine, settings, table, parts.relation(table), summary))
     for table in (*FACT_TABLES, "commit_reach"):
-        _update_table(con, settings, table, parts.relation(table))
-        summary.tables[table] = count_rows(con, settings, table)
+        if table not in _ASIDE:
+            _update_table(engine, settings, table, parts.relation(table), summary)
     _update_inputs(engine, settings, touched, incident_inputs)
     for table in ("attempt_inputs", "incident_inputs"):
         summary.tables[table] = count_rows(con, settings, table)
@@ -87,9 +96,10 @@ def update_facts(
     if named is not None:
         write_table(con, settings, "commit_references", named)
     summary.tables["commit_references"] = count_rows(con, settings, "commit_references")
+    beside.wait()
 
 
-def _update_table(con: duckdb.DuckDBPyConnection, settings: Settings, table: str, rows: str) -> None:
+def _update_table(engine: Engine, settings: Settings, table: str, rows: str, summary: BuildSummary) -> None:
     """Put the rows of what was derived again in the place of those that it had."""
     derived = "kept.service IN (SELECT service FROM derived_services)"
     if table == "commit_reach":
@@ -103,7 +113,9 @@ def _update_table(con: duckdb.DuckDBPyConnection, settings: Settings, table: str
         continued = (
             f"EXISTS (SELECT 1 FROM continued_{key}s AS c WHERE c.service = kept.service AND c.{key} = kept.{key})"
         )
-    replace_rows(con, settings, table, leaving=f"({derived} OR {continued})", coming=rows)
+    assert isinstance(engine, DuckEngine)
+    replace_rows(engine.con, settings, table, leaving=f"({derived} OR {continued})", coming=rows)
+    summary.tables[table] = count_rows(engine.con, settings, table)
 
 
 def _update_inputs(

@@ -36,7 +36,7 @@ class Reach:
 def read_reach(con: duckdb.DuckDBPyConnection, noted: Mapping[int, Reach]) -> tuple[dict[int, Reach], bool]:
     """How far each landing file reaches now, by its number, and whether what was `noted` is still so.
 
-    Creates the temporary table `fresh_items` (entity, place): everything that landed since, if it is.
+    Creates the table `fresh_items` (entity, place): everything that landed since, if it is.
     """
     is_fresh = f"{_ROW} >= CASE {_FILE} {_cases(noted)} ELSE 0 END" if noted else "true"
     rows = con.execute(
@@ -47,7 +47,7 @@ def read_reach(con: duckdb.DuckDBPyConnection, noted: Mapping[int, Reach]) -> tu
     fresh: dict[int, Reach] = {}
     for number, is_new, end, items, folded, summed in rows:
         (fresh if is_new else before)[int(number)] = Reach(int(end), int(items), int(folded), int(summed))
-    con.execute(f"CREATE OR REPLACE TEMP TABLE fresh_items AS SELECT entity, place FROM landed_items WHERE {is_fresh}")
+    con.execute(f"CREATE OR REPLACE TABLE fresh_items AS SELECT entity, place FROM landed_items WHERE {is_fresh}")
     reach = {
         number: before[number].with_more(fresh[number]) if number in before and number in fresh else one
         for number, one in {**before, **fresh}.items()

@@ -1,0 +1,78 @@
+"""Steps of an update that need nothing of each other, side by side: a second session has a thread of its own.
+
+DuckDB and Python leave each other's core idle in turns where a day's few records are put in their places. Making
+everything anew does one step after the other: a heavy step needs the memory limit for itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from typing import Any, TypeVar
+
+from analytics.engines.duck import DuckEngine
+from analytics.engines.port import Engine
+from analytics.engines.prelude import create_functions
+from analytics.settings import Settings
+
+T = TypeVar("T")
+
+
+class Aside:
+    """A session, and the work that is done on it in the order in which it is given."""
+
+    def __init__(self, engine: Engine, thread: ThreadPoolExecutor | None) -> None:
+        """Without a thread, what is given is done at once."""
+        self.engine = engine
+        self._thread = thread
+        self._given: list[Future[Any]] = []
+        self._has_failed = False
+
+    def give(self, work: Callable[[], T]) -> Callable[[], T]:
+        """Have some work done, and get what waits for its result; what it raises is raised there or by `wait`."""
+        if self._thread is None:
+            made = work()
+            return lambda: made
+        given = self._thread.submit(self._after_others, work)
+        self._given.append(given)
+        return given.result
+
+    def _after_others(self, work: Callable[[], T]) -> T:
+        """Do some work, unless what it may need has failed."""
+        if self._has_failed:
+            raise CancelledError
+        try:
+            return work()
+        except BaseException:
+            self._has_failed = True
+            raise
+
+    def wait(self) -> None:
+        """Wait for all that was given; raises what the first of it raised that failed."""
+        for given in self._given:
+            given.result()
+        self._given.clear()
+
+
+@contextmanager
+def aside(engine: Engine, settings: Settings, *, threaded: bool) -> Iterator[Aside]:
+    """A session beside the given one, which sees what stands in its database and not what is temporary in it.
+
+    It is that session itself unless `threaded`. Nothing that was given is still at work when the block ends.
+    """
+    if not threaded:
+        yield Aside(engine, None)
+        return
+    assert isinstance(engine, DuckEngine)
+    with closing(engine.con.cursor()) as con, ThreadPoolExecutor(1) as thread:
+        con.execute("SET TimeZone = 'UTC'")
+        session = DuckEngine(con, settings)
+        create_functions(session, settings.time_zone)
+        beside = Aside(session, thread)
+        try:
+            yield beside
+            beside.wait()
+        finally:
+            # A step that waits for its turn might read what this session has not made.
+            thread.shutdown(cancel_futures=True)

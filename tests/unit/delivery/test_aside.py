@@ -1,0 +1,83 @@
+"""Steps of an update side by side."""
+
+import threading
+from collections.abc import Iterator
+
+import duckdb
+import pytest
+
+from analytics.delivery.aside import aside
+from analytics.engines.duck import DuckEngine
+from analytics.settings import Settings
+
+
+@pytest.fixture
+def engine() -> Iterator[DuckEngine]:
+    with duckdb.connect() as con:
+        yield DuckEngine(con, Settings(organization="Acme"))
+
+
+def test_what_is_given_is_done_in_its_order_in_another_thread(engine: DuckEngine) -> None:
+    done: list[tuple[int, bool]] = []
+    here = threading.get_ident()
+    with aside(engine, Settings(organization="Acme"), threaded=True) as beside:
+        for number in range(20):
+            beside.give(lambda number=number: done.append((number, threading.get_ident() == here)))  # type: ignore[misc]
+    assert done == [(number, False) for number in range(20)]
+
+
+def test_the_session_aside_sees_the_database_and_keeps_its_own_names_to_itself(engine: DuckEngine) -> None:
+    engine.con.execute("CREATE TABLE told AS SELECT 1 AS told")
+    engine.create_values("own", {"own": "BIGINT"}, [(1,)])
+    with aside(engine, Settings(organization="Acme"), threaded=True) as beside:
+        other = beside.engine
+
+        def read() -> list[tuple[int]]:
+            other.create_values("own", {"own": "BIGINT"}, [(2,)])
+            return other.rows("SELECT told + own FROM told, own")
+
+        assert beside.give(read)() == [(3,)]
+    assert engine.rows("SELECT own FROM own") == [(1,)]
+
+
+def test_no_step_is_begun_behind_one_that_failed_and_its_error_is_raised(engine: DuckEngine) -> None:
+    done: list[str] = []
+
+    def fail() -> None:
+        raise ValueError("the first")
+
+    def run() -> None:
+        with aside(engine, Settings(organization="Acme"), threaded=True) as beside:
+            beside.give(fail)
+            beside.give(lambda: done.append("behind it"))
+
+    with pytest.raises(ValueError, match="the first"):
+        run()
+    assert done == []
+
+
+def test_a_failure_here_lets_no_waiting_step_begin(engine: DuckEngine) -> None:
+    done: list[str] = []
+    begun, stopped = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        begun.set()
+        stopped.wait()
+
+    def run() -> None:
+        with aside(engine, Settings(organization="Acme"), threaded=True) as beside:
+            beside.give(hold)
+            beside.give(lambda: done.append("waiting"))
+            begun.wait()
+            threading.Timer(0.05, stopped.set).start()
+            raise ValueError("here")
+
+    with pytest.raises(ValueError, match="here"):
+        run()
+    assert done == []
+
+
+def test_without_a_thread_all_is_done_at_once_on_the_session_itself(engine: DuckEngine) -> None:
+    with aside(engine, Settings(organization="Acme"), threaded=False) as beside:
+        assert beside.engine is engine
+        assert beside.give(threading.get_ident)() == threading.get_ident()
