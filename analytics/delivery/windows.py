@@ -31,9 +31,9 @@ from analytics.lake.parts import TableParts
 from analytics.lake.tables import lake_relation
 from analytics.settings import Settings
 
-# Successful deployments before the earliest change that are derived again with it: rollbacks, reverts and incidents
-# mostly speak of these. Where they speak of older ones, the longer window is tried.
-SLACKS = (10, 48)
+# Successful deployments before the earliest change that are derived again with it, at least: rollbacks, reverts and
+# incidents mostly speak of these. Where new ones speak of older deployments, the longer window is tried.
+SLACKS = (6, 48)
 
 Pairs = Iterable[tuple[str, str]]
 _SERVICES = {"service": "VARCHAR", "folded": "VARCHAR"}
@@ -65,6 +65,7 @@ def create_changes(
     }
     engine.create_values("plain_services", _SERVICES, list(plain.items()))
     _create_changes(engine, settings, touched, plain, incidents)
+    _create_asked_before(con, settings)
     _create_added_commits(con, since)
     _create_changed_requests(engine, since)
     return plain, rewritten
@@ -82,7 +83,8 @@ def read_windows(
 ) -> list[Window]:
     """Windows of those services whose records allow it: `folded` names their repository, and their past is long enough.
 
-    A window begins `slack` successful deployments before the earliest change. Needs the tables of `create_changes`.
+    A window begins `slack` successful deployments before the earliest change, or a few more, so that what its
+    deployments ship again or take back lies within it as far as is known. Needs the tables of `create_changes`.
     """
     con = engine.con
     plain = {service.name: folded[service.name] for service in services if service.name in folded}
@@ -290,7 +292,7 @@ def _create_changes(
     engine.create_table(
         "old_deployments",
         "SELECT d.service, deployment_key, repository, sha, created_at, started_at, finished_at, outcome, sequence, "
-        "resolved, identity, revisions, environment, rework, rework_evidence, "
+        "resolved, identity, revisions, environment, rework, rework_evidence, blamed_key, "
         "coalesce(finished_at, created_at) AS happened_at, "
         "coalesce(started_at, least(created_at, coalesce(finished_at, created_at))) AS began_at "
         f"FROM {lake_relation(settings, 'service_deployments')} AS d SEMI JOIN plain_services USING (service)",
@@ -315,6 +317,37 @@ def _create_changes(
     )
 
 
+def _create_asked_before(con: duckdb.DuckDBPyConnection, settings: Settings) -> None:
+    """The table `asked_before` (service, sequence, asked): the first deployment whose commits a later one speaks of.
+
+    It shipped one of them again or blames it, or a commit of it takes one of them back or was picked from it.
+    """
+    reach = lake_relation(settings, "commit_reach")
+    con.execute(
+        f"""
+        CREATE OR REPLACE TEMP TABLE asked_before AS
+        WITH reached AS (
+            SELECT r.service, p.folded, r.sha, r.sequence FROM {reach} AS r
+            JOIN plain_services AS p ON p.service = r.service WHERE r.sequence IS NOT NULL
+        ), named AS (
+            SELECT o.service, o.sequence, r.sequence AS asked FROM old_deployments AS o
+            JOIN reached AS r ON r.service = o.service AND r.sha = o.sha WHERE r.sequence < o.sequence
+            UNION ALL
+            SELECT o.service, o.sequence, b.sequence FROM old_deployments AS o
+            JOIN old_deployments AS b ON b.service = o.service AND b.deployment_key = o.blamed_key
+            WHERE o.rework IS NOT NULL AND b.sequence < o.sequence
+            UNION ALL
+            SELECT one.service, one.sequence, other.sequence
+            FROM {lake_relation(settings, "commit_references")} AS names
+            JOIN reached AS one ON one.folded = names.repository AND one.sha = names.sha
+            JOIN reached AS other ON other.service = one.service AND other.sha = names.named
+            WHERE names.kind IN ('revert', 'picked_from') AND other.sequence < one.sequence
+        )
+        SELECT service, sequence, min(asked) AS asked FROM named GROUP BY service, sequence
+        """
+    )
+
+
 def _create_window_keys(
     con: duckdb.DuckDBPyConnection, settings: Settings, slack: int
 ) -> dict[str, tuple[datetime, datetime | None, Deployment, int]]:
@@ -326,14 +359,21 @@ def _create_window_keys(
     con.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE windows AS
-        WITH back AS (
-            SELECT o.service, o.happened_at,
-                   row_number() OVER (PARTITION BY o.service ORDER BY o.happened_at DESC) AS back
+        WITH placed AS (
+            SELECT o.service, o.happened_at, o.sequence,
+                   max(o.sequence) FILTER (f.happened_at IS NULL OR o.happened_at < f.happened_at)
+                       OVER (PARTITION BY o.service) AS unchanged,
+                   min(b.asked) OVER (PARTITION BY o.service ORDER BY o.sequence DESC) AS asked
             FROM old_deployments AS o LEFT JOIN first_changes AS f ON f.service = o.service
-            WHERE o.outcome = 'success' AND (f.happened_at IS NULL OR o.happened_at < f.happened_at)
+            LEFT JOIN asked_before AS b ON b.service = o.service AND b.sequence = o.sequence
+            WHERE o.outcome = 'success'
         ), starts AS (
-            SELECT service, min(happened_at) AS start FROM back WHERE back <= {slack}
-            GROUP BY service HAVING count(*) = {slack}
+            SELECT service, coalesce(
+                arg_max(happened_at, sequence) FILTER (asked IS NULL OR asked >= sequence),
+                arg_max(happened_at, sequence)
+            ) AS start
+            FROM placed WHERE sequence BETWEEN unchanged - {KEPT_DEPLOYMENTS} AND unchanged - {slack - 1}
+            GROUP BY service
         ), pasts AS (
             SELECT o.service, max(o.sequence) FILTER (o.happened_at < s.start) AS after, max(o.sequence) AS last,
                    bool_or(o.resolved) FILTER (o.happened_at < s.start) AS is_started

@@ -241,6 +241,27 @@ def test_an_open_failure_is_not_written_again_because_the_cut_off_has_moved(shop
     shop.check()
 
 
+@pytest.mark.parametrize("remedy", ["rollback", "revert", "hotfix"])
+def test_a_window_reaches_back_to_what_its_deployments_speak_of(
+    remedy: str, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.service("checkout")
+    world.seed()
+    for k in range(1, 8):
+        message = f"This reverts commit {world.sha('c3')}." if remedy == "revert" and k == 6 else f"Work {k}"
+        world.commit(f"c{k}", k, f"c{k - 1}", message=message)
+    for k in range(1, 7):
+        labels = ["hotfix"] if remedy == "hotfix" and k == 5 else None
+        world.deploy(f"d{k}", "c3" if remedy == "rollback" and k == 5 else f"c{k}", 10 * k, labels=labels)
+    daily = Daily(world)
+    daily.update(more(daily))
+    world.deploy("d7", "c7", 70)
+    monkeypatch.setattr(update, "SLACKS", (2,))
+    summary = daily.update(more(daily))
+    assert (summary.continued, summary.derived) == (1, 0)
+    daily.check()
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
