@@ -114,9 +114,11 @@ class DuckEngine:
     def _forget(self, name: str, kind: Literal["VIEW", "TABLE"]) -> None:
         # DuckDB refuses to drop a view as a table, and the reverse.
         catalog = "duckdb_views()" if kind == "VIEW" else "duckdb_tables()"
+        database = "'temp'" if self._place == "temp" else "current_database()"
         column = "view_name" if kind == "VIEW" else "table_name"
-        asked = f"SELECT 1 FROM {catalog} WHERE temporary = ? AND NOT internal AND {column} = ?"
-        if self.con.execute(asked, [self._place == "temp", name]).fetchone():
+        # Another database may be attached.
+        asked = f"SELECT 1 FROM {catalog} WHERE database_name = {database} AND NOT internal AND {column} = ?"
+        if self.con.execute(asked, [name]).fetchone():
             self.con.execute(f"DROP {kind} IF EXISTS {self._place}.{name}")
 
 

@@ -11,6 +11,9 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -51,22 +54,49 @@ class Note:
 
 def publish(settings: Settings) -> None:
     """Write `analytics.duckdb`: every table of the lake that readers ask for."""
-    present = {table.name: table_digests(settings, table.name) for table in TABLES.values() if table.published}
+    with connect(settings) as con, publishing(con, settings, ()) as finish:
+        finish()
+
+
+@contextmanager
+def publishing(
+    con: duckdb.DuckDBPyConnection, settings: Settings, changing: Collection[str]
+) -> Iterator[Callable[[], None]]:
+    """Bring up the published file beside what the block does, in a session of its own of the same database in memory.
+
+    `changing` are the tables that the block may write; all others must stay as they are while it lasts. To be called
+    when they are written is what is given: it brings up these tables too, and lets the file be seen. Without that call,
+    or where the block fails, nothing is.
+    """
     note_path = settings.temp_dir / "published.json"
-    with scratch(settings) as folder:
+    with scratch(settings) as folder, closing(con.cursor()) as own, ThreadPoolExecutor(1) as beside:
+        own.execute("SET TimeZone = 'UTC'")
         target = folder / "analytics.duckdb"
-        note = _read_note(note_path)
-        with connect(settings) as con:
-            made = None if note is None else _update(con, settings, target, note, present)
+        begun = beside.submit(_begin, own, settings, target, _read_note(note_path), changing)
+
+        def finish() -> None:
+            update = begun.result()
+            present = _digests(settings, changing) | ({} if update is None else update.present)
+            made = None if update is None else _end(own, settings, update, present, changing)
             if made is None:
                 target.unlink(missing_ok=True)
-                made = _make(con, settings, target)
-        size, values = made
-        written = folder / "published.json"
-        written.write_text(json.dumps(asdict(Note(_sha256(target), size, _form(), present, values))), encoding="utf-8")
-        settings.published_path.parent.mkdir(parents=True, exist_ok=True)
-        target.replace(settings.published_path)
-        written.replace(note_path)
+                present |= _digests(settings, present.keys() ^ _published())
+                made = _make(own, settings, target)
+            size, values = made
+            written = folder / "published.json"
+            note = Note(_sha256(target), size, _form(), present, values)
+            written.write_text(json.dumps(asdict(note)), encoding="utf-8")
+            settings.published_path.parent.mkdir(parents=True, exist_ok=True)
+            target.replace(settings.published_path)
+            written.replace(note_path)
+
+        try:
+            yield finish
+        finally:
+            if not begun.done():
+                own.interrupt()
+            wait([begun])
+            _abandon(own)
 
 
 def _read_note(path: Path) -> Note | None:
@@ -87,10 +117,20 @@ def _make(con: duckdb.DuckDBPyConnection, settings: Settings, target: Path) -> M
     return target.stat().st_size, values
 
 
-def _update(
-    con: duckdb.DuckDBPyConnection, settings: Settings, target: Path, note: Note, present: Parts
-) -> Made | None:
-    """Make a copy of the published file what the lake is now; None where that cannot be relied upon."""
+@dataclass(frozen=True)
+class _Update:
+    """A copy of the published file in which some tables are what they are in the lake, not yet committed."""
+
+    note: Note
+    present: Parts
+
+
+def _begin(
+    con: duckdb.DuckDBPyConnection, settings: Settings, target: Path, note: Note | None, changing: Collection[str]
+) -> _Update | None:
+    """Make a copy of the published file what the lake is, but for some tables; None where it cannot be relied upon."""
+    if note is None:
+        return None
     try:
         shutil.copyfile(settings.published_path, target)
     except FileNotFoundError:
@@ -101,17 +141,45 @@ def _update(
         or _sha256(target) != note.sha256  # damaged, or written by somebody else
     ):
         return None
+    present = _digests(settings, _published() - {*changing})
     _attach(con, target)
     con.execute("BEGIN")
-    for table in TABLES.values():
-        if table.published and not _bring_up(con, settings, table, note.parts[table.name], present[table.name]):
-            con.execute("ROLLBACK")
-            con.execute("DETACH published")
-            return None
+    if _are_brought_up(con, settings, note, present):
+        return _Update(note, present)
+    _abandon(con)
+    return None
+
+
+def _end(
+    con: duckdb.DuckDBPyConnection, settings: Settings, update: _Update, present: Parts, changing: Collection[str]
+) -> Made | None:
+    """Bring up the other tables too and let the copy be whole; None where it cannot be relied upon."""
+    note = update.note
+    if not _are_brought_up(con, settings, note, {name: present[name] for name in changing}):
+        _abandon(con)
+        return None
     old, new = note.parts["metric_values"], present["metric_values"]
     unchanged = {quarter for quarter in new if old.get(quarter) == new[quarter]}
     values = _finish(con, {quarter: digest for quarter, digest in note.values.items() if quarter in unchanged})
     return note.size, values
+
+
+def _are_brought_up(con: duckdb.DuckDBPyConnection, settings: Settings, note: Note, present: Parts) -> bool:
+    return all(_bring_up(con, settings, TABLES[name], note.parts[name], parts) for name, parts in present.items())
+
+
+def _abandon(con: duckdb.DuckDBPyConnection) -> None:
+    with suppress(duckdb.TransactionException):  # where none is open
+        con.execute("ROLLBACK")
+    con.execute("DETACH DATABASE IF EXISTS published")
+
+
+def _published() -> set[str]:
+    return {table.name for table in TABLES.values() if table.published}
+
+
+def _digests(settings: Settings, names: Collection[str]) -> Parts:
+    return {name: table_digests(settings, name) for name in TABLES if name in names}
 
 
 def _bring_up(

@@ -20,7 +20,7 @@ from analytics.engines import Engine, open_engine
 from analytics.engines.duck import DuckEngine
 from analytics.engines.prelude import CALENDAR, create_functions, create_params
 from analytics.lake.parts import TableParts
-from analytics.lake.publish import publish
+from analytics.lake.publish import publishing
 from analytics.lake.tables import create_views, lake_relation, scratch, write_partitions, write_table
 from analytics.lake.turns import taking_turns
 from analytics.lake.updating import count_rows
@@ -67,6 +67,8 @@ OF_EVERY_MEASURING = frozenset(
         "verification",
     }
 )
+# What a measuring writes of the tables that are published; the others are published beside it.
+PUBLISHED_BY_MEASURE = ("metric_definitions", "metric_values", "restatements")
 
 
 @dataclass
@@ -84,7 +86,11 @@ def measure(settings: Settings, quarters: Sequence[Quarter] | None = None) -> Me
 
     Raises LakeError when nothing has been built yet.
     """
-    with open_facts(settings, METRICS) as facts, scratch(settings) as folder:
+    with (
+        open_facts(settings, METRICS) as facts,
+        scratch(settings) as folder,
+        publishing(facts.con, settings, PUBLISHED_BY_MEASURE) as publish,
+    ):
         con = facts.con
         measured = measured_quarters(facts, settings.calendar, quarters or ())
         parts = TableParts(folder)
@@ -123,7 +129,7 @@ def measure(settings: Settings, quarters: Sequence[Quarter] | None = None) -> Me
         write_table(con, settings, "metric_definitions", parts.relation("metric_definitions"))
         write_table(con, settings, "measure_inputs", "SELECT * FROM present_inputs")
         note_basis(con, settings, basis)
-    publish(settings)
+        publish()
     progress.report(STAGE, f"{count:,} values over {len(measured)} quarters, {changed:,} restated")
     return MeasureSummary(measured, count, changed)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,43 @@ def test_an_update_is_what_is_made_anew(settings: Settings, only_updates: pytest
     assert updated["snapshot"] != before["snapshot"]
     only_updates.undo()
     assert anew(settings) == updated
+
+
+def test_tables_that_are_written_meanwhile_are_published_as_they_are_in_the_end(
+    settings: Settings, only_updates: pytest.MonkeyPatch
+) -> None:
+    replace(settings, "service_deployments", deployments("2026-Q1", outcome="failure"), "2026-Q1")
+    before = published(settings)
+    with connect(settings) as con, publishing.publishing(con, settings, ["metric_values", "restatements"]) as finish:
+        replace(settings, "metric_values", values(0.25, "2026-Q2"), "2026-Q2")
+        assert published(settings) == before
+        finish()
+    updated = published(settings)
+    assert [row[5] for row in updated["metric_values"]] == [0.5, 0.5, 0.5, 0.25]
+    assert updated["service_deployments"] != before["service_deployments"]
+    only_updates.undo()
+    assert anew(settings) == updated
+
+
+@pytest.mark.parametrize("breaks", [None, "before", "after"])
+def test_a_stage_that_fails_publishes_nothing_and_leaves_nothing(settings: Settings, breaks: str | None) -> None:
+    replace(settings, "service_deployments", deployments("2026-Q1", outcome="failure"), "2026-Q1")
+    bytes_before = settings.published_path.read_bytes()
+    if breaks == "before":  # nothing of the last publication is known, so that all would be made anew
+        (settings.temp_dir / "published.json").unlink()
+    with (
+        connect(settings) as con,
+        pytest.raises(ZeroDivisionError) if breaks else nullcontext(),
+        publishing.publishing(con, settings, ["metric_values"]),
+    ):
+        if breaks == "after":
+            con.execute("SELECT count(*) FROM range(20_000_000)").fetchall()
+        if breaks:
+            raise ZeroDivisionError
+    assert settings.published_path.read_bytes() == bytes_before
+    assert not list(settings.temp_dir.glob("write-*"))
+    publish(settings)
+    assert published(settings) == anew(settings)
 
 
 def test_a_quarter_that_is_gone_is_gone(settings: Settings, only_updates: pytest.MonkeyPatch) -> None:
