@@ -61,6 +61,10 @@ class Groups:
         order = np.argsort(self.values)
         return self.values[order], np.repeat(np.arange(self.sizes.size), self.sizes)[order]
 
+    def at(self, places: IntArray) -> FloatArray:
+        """The values at some places."""
+        return self.values[places]
+
     def chosen(self, groups: IntArray) -> Groups:
         """Some of the groups, in the given order."""
         sizes = self.sizes[groups]
@@ -68,6 +72,40 @@ class Groups:
 
     def __getitem__(self, group: int) -> FloatArray:
         return self.values[self.starts[group] : self.starts[group + 1]]
+
+
+@dataclass(frozen=True)
+class PackedGroups:
+    """`Groups` of whole numbers, each in one number with its group: sorted in one go, and unpacked where it is read."""
+
+    keys: IntArray
+    starts: IntArray
+    bits: int
+    least: int
+
+    @classmethod
+    def of(cls, values: IntArray, groups: Numbers, count: int) -> Groups | PackedGroups:
+        """Values with the number of the group of each, in any order; not packed where both have no room in one."""
+        least = int(values.min(initial=0))
+        bits = (int(values.max(initial=0)) - least).bit_length()
+        if bits + count.bit_length() > 63:
+            return Groups.of(values, groups, count)
+        keys = groups.astype(np.int64)
+        sizes = np.bincount(groups, minlength=count)
+        keys <<= bits
+        keys += values
+        keys -= least
+        keys.sort()
+        return cls(keys, np.concatenate([[0], np.cumsum(sizes)]), bits, least)
+
+    @property
+    def sizes(self) -> IntArray:
+        """How many values each group has."""
+        return np.diff(self.starts)
+
+    def at(self, places: IntArray) -> FloatArray:
+        """The values at some places."""
+        return ((self.keys[places] & ((1 << self.bits) - 1)) + self.least).astype(np.float64)
 
 
 def small_numbers(numbers: Numbers, count: int) -> Numbers:

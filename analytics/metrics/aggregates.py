@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,7 @@ from analytics.engines import Engine
 from analytics.metrics.coverage import SCOPES
 from analytics.metrics.grid import Grid, cell_sql, create_observations, members_join, place_sql
 from analytics.metrics.metric import MICROSECONDS, TRILLION, Metric
-from analytics.samples import FloatArray, Groups, IntArray
+from analytics.samples import FloatArray, Groups, IntArray, PackedGroups
 from analytics.statistics import (
     clustered_mean_interval,
     interpolated,
@@ -52,6 +52,22 @@ class Measured:
         return cls(value, n, numerator, denominator, low, high, still_open)
 
 
+class LeftOut(NamedTuple):
+    """Rows that do not count: how many of each cell for which reason."""
+
+    cells: IntArray
+    reasons: npt.NDArray[np.object_]
+    rows: IntArray
+
+
+class Durations(NamedTuple):
+    """Durations that count, the cell of each, and what gives the number of its cluster (-1: it has none)."""
+
+    cells: IntArray
+    amounts: IntArray
+    clusters: Callable[[], IntArray] | None
+
+
 @dataclass
 class Tally:
     """Rows by place: the counted ones, and the others by the reason why they are left out.
@@ -70,19 +86,45 @@ class Tally:
 class Aggregation:
     """Reduces the observations of one query on an engine's session, over its tables `measured_days` and `members`."""
 
-    def __init__(self, engine: Engine, grid: Grid, metric: Metric) -> None:
+    def __init__(self, engine: Engine, grid: Grid, metric: Metric, *, clustered: bool = False) -> None:
+        """`clustered`: durations are asked for with what belongs together, for a test of them."""
         self.engine = engine
         self.grid = grid
         self.metric = metric
         self.size = grid.size(metric)
         self._sums: tuple[IntArray, IntArray] | None = None
         self._weekly: FloatArray | None = None
+        self._clustered = clustered
+        # What was fetched instead of counted.
+        self.durations: Durations | None = None
         # By scope, where they were fetched: durations that ended, and those still running.
         self.samples: dict[str, tuple[Groups, Groups]] = {}
         create_observations(engine, metric)
 
-    def tally(self, *, by_week: bool = False) -> Tally:
-        """Rows by place and reason; what else can be counted is counted in the same pass over the observations."""
+    def rows_at_most(self) -> int:
+        """At least as many as will be fetched, from a count that reads no row; 0 where rows are only counted."""
+        if self.metric.kind not in ("quantile", "recovery_median", "mean"):
+            return 0
+        ((rows,),) = self.engine.rows("SELECT count(*) AS seen FROM observations")
+        return int(rows)
+
+    def tally(
+        self,
+        *,
+        by_week: bool = False,
+        left_out: Callable[[], LeftOut] | None = None,
+    ) -> Tally:
+        """Rows by place and reason; what else can be counted is counted in the same pass over the observations.
+
+        `left_out` gives what `read_left_out` gives, where somebody asks for it already.
+        """
+        if self.durations is not None:
+            out = left_out() if left_out else read_left_out(self.engine, self.grid, self.metric)
+            seen = np.bincount(self.durations.cells)
+            cells = np.flatnonzero(seen)
+            excluded = np.concatenate([np.full(cells.size, None, dtype=object), out.reasons])
+            rows = np.concatenate([seen[cells], out.rows])
+            return self._pooled(np.concatenate([cells, out.cells]), excluded, [rows], by_week=False)
         summed = self.metric.kind in ("ratio", "rate")
         parts = ("numerator", "denominator") if summed else ()
         sums = "".join(f", CAST(sum(o.{part}) AS BIGINT) AS {part}" for part in parts)
@@ -92,13 +134,20 @@ class Aggregation:
             f"SELECT {cell_sql(self.grid, self.metric)} AS cell, o.excluded, count(*) AS seen{sums}{week} "
             f"FROM dated AS o GROUP BY o.subject_number, o.quarter_number, o.series_number, o.excluded{week}"
         )
+        return self._pooled(cells, excluded, numbers, by_week=by_week)
+
+    def _pooled(
+        self, cells: IntArray, excluded: npt.NDArray[np.object_], numbers: Sequence[IntArray], *, by_week: bool
+    ) -> Tally:
+        """Counts by cell as counts by place: rows, and where they are asked for numerators, denominators and weeks."""
+        summed = self.metric.kind in ("ratio", "rate")
         why, reasons = _numbered(excluded.tolist())
         counts = np.zeros((3, self.size), dtype=np.int64)
         self._weekly = np.zeros((self.size, int(self.grid.weeks.max(initial=0)))) if by_week else None
         kept = np.flatnonzero(why < 0)
         for _, row, place in self.grid.places_by_scope(self.metric, cells[kept]):
             mine = [number[kept if row is None else kept[row]] for number in numbers]
-            for count, number in zip(counts, mine[: 1 + len(parts)], strict=False):
+            for count, number in zip(counts, mine[: 3 if summed else 1], strict=False):
                 np.add.at(count, place, number)
             if self._weekly is not None:
                 whole = mine[-1] >= 0
@@ -121,7 +170,7 @@ class Aggregation:
         """Values of the metrics that share this query and one kind, by metric."""
         kind = self.metric.kind
         if kind == "quantile":
-            return self._quantiles(metrics, int(tally.counted[self.grid.places_of(self.metric, "organization")].sum()))
+            return self._quantiles(metrics)
         if kind == "recovery_median":
             return {self.metric.name: self._recovery()}
         if kind == "utilization":
@@ -172,46 +221,61 @@ class Aggregation:
                 found.low[place], found.high[place] = interval
         return found
 
-    def _quantiles(self, metrics: Sequence[Metric], rows: int) -> dict[str, Measured]:
+    def _quantiles(self, metrics: Sequence[Metric]) -> dict[str, Measured]:
         """Every quantile of one query, by metric: each scope is sorted once."""
         results = {metric.name: Measured.nothing(self.size) for metric in metrics}
-        if rows <= MOST_ROWS_HERE:
-            self._order_here(results, metrics)
+        if self.durations is not None:
+            self._order_here(results, metrics, self.durations)
         else:
             self._order_there(results, metrics)
         if "incident_time_to_restore" in results:
             results["incident_time_to_restore"].open = self._open_incidents()
         return results
 
-    def _order_here(self, results: dict[str, Measured], metrics: Sequence[Metric]) -> None:
-        """Fetch every duration once and sort it: fewer passes than an engine needs for as many scopes."""
-        unit = MICROSECONDS[self.metric.unit]
-        cell, amount = self.engine.arrays(
-            f"SELECT {cell_sql(self.grid, self.metric)} AS cell, o.amount_us FROM dated AS o WHERE o.excluded IS NULL"
-        )
-        if not cell.size:
+    def fetch(self, rows_at_most: int) -> None:
+        """Bring every duration here once, if they are few; an engine would sort them for each scope."""
+        if self.metric.kind != "quantile" or rows_at_most > MOST_ROWS_HERE:
             return
-        cell, amount = _ascending(cell, amount)
-        values = amount.astype(np.float64)
-        del amount
-        for scope, row, place in self.grid.places_by_scope(self.metric, cell):
-            groups = Groups.of_ascending(values if row is None else values[row], place, self.size)
-            self.samples[scope] = groups, Groups.nothing(self.size)
+        query = (
+            f"SELECT {cell_sql(self.grid, self.metric)} AS cell, o.amount_us{', o.cluster' if self._clustered else ''} "
+            "FROM dated AS o WHERE o.excluded IS NULL"
+        )
+        if not self._clustered:
+            cells, amounts = self.engine.arrays(query)
+            self.durations = Durations(cells, amounts, None)
+        else:
+            (cells, amounts), clusters = self.engine.numbered(query, "cluster")
+            self.durations = Durations(cells, amounts, clusters)
+
+    def _order_here(self, results: dict[str, Measured], metrics: Sequence[Metric], durations: Durations) -> None:
+        """Sort the durations of each scope; where tests take them as they are, from all of them by ascending amount."""
+        unit = MICROSECONDS[self.metric.unit]
+        cells, amounts, clusters = durations
+        if clusters is None:
+            cells, amounts = _ascending(cells, amounts)
+        for scope, row, place in self.grid.places_by_scope(self.metric, cells):
+            mine = amounts if row is None else amounts[row]
+            groups: Groups | PackedGroups
+            if clusters is None:
+                groups = Groups.of_ascending(mine.astype(np.float64), place, self.size)
+                self.samples[scope] = groups, Groups.nothing(self.size)
+            else:
+                groups = PackedGroups.of(mine, place, self.size)
             places = np.flatnonzero(groups.sizes)
             for metric in metrics:
                 self._quantile(results[metric.name], groups, places, metric.quantile, unit)
 
-    def _quantile(self, found: Measured, groups: Groups, places: IntArray, p: float, unit: int) -> None:
+    def _quantile(self, found: Measured, groups: Groups | PackedGroups, places: IntArray, p: float, unit: int) -> None:
         """An interpolated quantile and its exact interval, of many samples at once."""
-        starts, n, values = groups.starts[places], groups.sizes[places], groups.values
+        starts, n, value_at = groups.starts[places], groups.sizes[places], groups.at
         between = p * (n - 1)
-        below, above = (values[starts + bound(between).astype(np.int64)] for bound in (np.floor, np.ceil))
+        below, above = (value_at(starts + bound(between).astype(np.int64)) for bound in (np.floor, np.ceil))
         found.n[places] = n
         found.value[places] = (below + (above - below) * (between - np.floor(between))) / unit
         low, high = quantile_ranks_array(n, p)
         known = low > 0
-        found.low[places[known]] = values[starts[known] + low[known] - 1] / unit
-        found.high[places[known]] = values[starts[known] + high[known] - 1] / unit
+        found.low[places[known]] = value_at(starts[known] + low[known] - 1) / unit
+        found.high[places[known]] = value_at(starts[known] + high[known] - 1) / unit
 
     def _order_there(self, results: dict[str, Measured], metrics: Sequence[Metric]) -> None:
         """Let the engine sort each scope, and bring only what a quantile and its interval are read from."""
@@ -317,6 +381,17 @@ class Aggregation:
         return found
 
 
+def read_left_out(engine: Engine, grid: Grid, metric: Metric) -> LeftOut:
+    """Count the rows that a metric leaves out. Makes the views of `create_observations`."""
+    create_observations(engine, metric)
+    return LeftOut(
+        *engine.arrays(
+            f"SELECT {cell_sql(grid, metric)} AS cell, o.excluded, count(*) AS seen FROM dated AS o "
+            "WHERE o.excluded IS NOT NULL GROUP BY o.subject_number, o.quarter_number, o.series_number, o.excluded"
+        )
+    )
+
+
 def ended_and_open(
     place: IntArray, amounts: npt.NDArray[Any], running: npt.NDArray[Any], size: int, *, ascending: bool = False
 ) -> tuple[Groups, Groups]:
@@ -338,6 +413,8 @@ def _numbered(texts: Sequence[str | None]) -> tuple[IntArray, list[str]]:
 
 def _ascending(cell: IntArray, amount: IntArray) -> tuple[IntArray, IntArray]:
     """Both by ascending amount."""
+    if not cell.size:
+        return cell, amount
     bits, least = int(cell.max()).bit_length(), int(amount.min())
     if (int(amount.max()) - least).bit_length() + bits > 62:
         order = np.argsort(amount)

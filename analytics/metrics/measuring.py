@@ -23,7 +23,7 @@ from analytics.change_tests import Changes
 from analytics.engines import Engine
 from analytics.lake.parts import POLARS
 from analytics.lake.schemas import TABLES
-from analytics.metrics.aggregates import MOST_ROWS_HERE, Aggregation, Measured, Tally
+from analytics.metrics.aggregates import MOST_ROWS_HERE, Aggregation, LeftOut, Measured, Tally, read_left_out
 from analytics.metrics.coverage import OF_NOTHING, Snapshot, coverage, has_begun
 from analytics.metrics.grid import Grid
 from analytics.metrics.metric import Metric
@@ -33,9 +33,8 @@ from analytics.metrics.readings import (
     TOO_FEW,
     Comparing,
     Family,
-    Values,
     deviations_by_place,
-    independent_values,
+    median_by_cluster,
     read_families,
 )
 from analytics.metrics.reasons import Reasoning, Reasons, read_deployed
@@ -86,20 +85,20 @@ class Measuring:
 
                 return threads.submit(run)
 
-            # First what others wait for: an engine finds medians of clusters while durations are sorted here.
-            clustered = {
-                group[0].query: in_session(partial(independent_values, grid=self.grid, metric=group[0]))
+            # The longest first, and part of its work beside it: what counts is fetched while the rest is counted.
+            left_out = {
+                group[0].query: in_session(partial(read_left_out, grid=self.grid, metric=group[0]))
                 for group in groups
-                if group[0].tested and self.is_clustered(group[0])
+                if self.is_clustered(group[0])
             }
-            order = sorted(range(len(groups)), key=lambda number: groups[number][0].query not in clustered)
+            order = sorted(range(len(groups)), key=lambda number: groups[number][0].query not in left_out)
             found = {
                 number: in_session(
                     partial(
                         self._rows,
                         metrics=groups[number],
                         quarters=quarters,
-                        independent=clustered.get(groups[number][0].query),
+                        left_out=left_out.get(groups[number][0].query),
                     )
                 )
                 for number in order
@@ -108,26 +107,34 @@ class Measuring:
                 yield found[number].result()
 
     def is_clustered(self, metric: Metric) -> bool:
-        """Whether durations come in clusters that have to be looked for, as commits in deployments do."""
-        return metric.kind == "quantile" and "cluster" in self.engine.columns(metric.observations_sql())
+        """Whether durations come in clusters that a test has to know, as commits in deployments do."""
+        return (
+            metric.kind == "quantile" and metric.tested and "cluster" in self.engine.columns(metric.observations_sql())
+        )
 
     def _rows(
         self,
         engine: Engine,
         metrics: Sequence[Metric],
         quarters: Sequence[int],
-        independent: Future[Values | None] | None,
+        left_out: Future[LeftOut] | None,
     ) -> pl.DataFrame:
         first = metrics[0]
-        aggregation = Aggregation(engine, self.grid, first)
+        aggregation = Aggregation(engine, self.grid, first, clustered=left_out is not None)
         by_week = first.kind in ("per_day", "count") and first.tested
-        tally = aggregation.tally(by_week=by_week)
-        with self._room.taken(int(tally.counted[self.grid.places_of(first, "organization")].sum())):
+        rows = aggregation.rows_at_most()
+        with self._room.taken(rows), ThreadPoolExecutor(1) as beside:
+            aggregation.fetch(rows)
+            medians = None
+            if left_out is not None and aggregation.durations is not None:
+                # Beside the quantiles, for which the same durations are sorted otherwise.
+                width = len(self.grid.quarters) * len(first.series)
+                medians = beside.submit(median_by_cluster, aggregation.durations, width)
+            tally = aggregation.tally(by_week=by_week, left_out=None if left_out is None else left_out.result)
             found = aggregation.values(metrics, tally)
             weekly = aggregation.weekly() if by_week else None
             days = np.asarray(self.grid.spread(first, self.days), dtype=np.int64)
-            given = None if independent is None else independent.result
-            comparing = Comparing(engine, self.grid, first, days, weekly, aggregation.samples, given)
+            comparing = Comparing(engine, self.grid, first, days, weekly, aggregation.samples, medians)
             newest = range(len(self.grid.quarters))[-READ_QUARTERS:]
             frames = []
             for metric in metrics:

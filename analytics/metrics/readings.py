@@ -11,8 +11,10 @@ are (`python -m benchmarks.readings`). Source: reports.md section 2; Benjamini a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,11 +28,11 @@ from analytics.change_tests import (
 )
 from analytics.comparisons import Direction, Reading, read_changes
 from analytics.engines import Engine
-from analytics.metrics.aggregates import Measured, ended_and_open
+from analytics.metrics.aggregates import Durations, Measured, ended_and_open
 from analytics.metrics.coverage import SCOPES
 from analytics.metrics.grid import Grid, cell_sql, create_observations, members_join, place_sql
 from analytics.metrics.metric import Metric
-from analytics.samples import FloatArray, Groups, IntArray
+from analytics.samples import FloatArray, Groups, IntArray, PackedGroups
 from analytics.statistics import MIN_N_MEDIAN, poisson_dispersions, weekly_deviations
 
 TOO_FEW: Reading = "too few data"
@@ -91,9 +93,9 @@ class Comparing:
         days: IntArray,
         weekly: FloatArray | None,
         samples: Mapping[str, tuple[Groups, Groups]],
-        independent: Callable[[], Values | None] | None = None,
+        medians: Future[Values | None] | None = None,
     ) -> None:
-        """`independent` gives what `independent_values` gives, where somebody asks for it already."""
+        """`medians` are what `median_by_cluster` gives, where the durations are here."""
         self.engine = engine
         self.grid = grid
         self.metric = metric
@@ -101,7 +103,7 @@ class Comparing:
         self.weekly = weekly
         self.samples = samples
         self._groups: dict[str, tuple[Groups, Groups]] = {}
-        self._independent = independent or (lambda: independent_values(engine, grid, metric))
+        self._medians = medians
         self._spelling: Spelling | None = None
         self._values: tuple[Values | None] | None = None
 
@@ -189,6 +191,11 @@ class Comparing:
                 return ended_and_open(place, amounts[chosen], running[chosen], size, ascending=True)
         return Groups.nothing(size), Groups.nothing(size)
 
+    def _independent(self) -> Values | None:
+        if self._medians is not None:
+            return self._medians.result()
+        return independent_values(self.engine, self.grid, self.metric)
+
     def _load_spanning(self, scope: str, spelling: Spelling) -> tuple[Groups, Groups]:
         """The same where clusters span subjects, so that each scope has medians of its own."""
         of_scope = f"FROM dated AS o {members_join(self.metric)} AND m.scope = '{scope}' WHERE o.excluded IS NULL"
@@ -254,7 +261,39 @@ def independent_values(engine: Engine, grid: Grid, metric: Metric) -> Values | N
     return cells[order], amounts[order], running[order]
 
 
-def _any_spans(spanning: IntArray) -> bool:
+def median_by_cluster(durations: Durations, width: int) -> Values | None:
+    """`independent_values` of durations that are here; of each subject there are `width` cells in a row."""
+    cells, amounts, ask = durations
+    assert ask is not None
+    if not cells.size:
+        return cells, amounts.astype(np.float64), np.zeros(0, dtype=np.int64)
+    clusters = ask()
+    alone = np.flatnonzero(clusters < 0)
+    if alone.size:
+        clusters = clusters.copy()
+        clusters[alone] = clusters.max() + 1 + np.arange(alone.size)
+    # Cluster, quarter and series, and below them the row: sorting numbers is faster than finding their order.
+    bits = cells.size.bit_length()
+    key = clusters * width
+    key += np.tile(np.arange(width), int(cells.max()) // width + 1)[cells]
+    key <<= bits
+    key |= np.arange(cells.size)
+    key.sort()
+    row = key & ((1 << bits) - 1)
+    key >>= bits
+    first = np.concatenate([[0], np.flatnonzero(key[1:] != key[:-1]) + 1])
+    sizes = np.diff(first, append=key.size)
+    mine = cells[row]
+    if _any_spans(mine != np.repeat(mine[first], sizes)):
+        return None
+    sorted_by_cluster = PackedGroups.of(amounts[row], np.repeat(np.arange(first.size), sizes), first.size)
+    low, high = (sorted_by_cluster.at(first + at) for at in ((sizes - 1) // 2, sizes // 2))
+    medians = low + (high - low) / 2
+    order = np.argsort(medians)
+    return mine[first][order], medians[order], np.zeros(first.size, dtype=np.int64)
+
+
+def _any_spans(spanning: npt.NDArray[Any]) -> bool:
     return bool(spanning.any())
 
 

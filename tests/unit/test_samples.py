@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analytics.samples import Groups, running_by_group
+from analytics.samples import Groups, PackedGroups, running_by_group
 
 SAMPLES = st.lists(st.lists(st.integers(-50, 50), max_size=20), min_size=1, max_size=12)
 
@@ -24,6 +24,19 @@ def test_values_stand_in_their_group_ascending(samples: list[list[int]]) -> None
         assert sorted(zip(numbers.tolist(), values.tolist(), strict=True)) == sorted(
             (number, value) for number, sample in enumerate(samples) for value in sample
         )
+
+
+@given(SAMPLES, st.sampled_from([1, -1, 1 << 40, 1 << 56]))
+def test_packed_values_stand_in_their_group_ascending_however_large(samples: list[list[int]], scale: int) -> None:
+    rows = [(value * scale, number) for number, sample in enumerate(samples) for value in sample]
+    values = np.array([value for value, _ in rows], dtype=np.int64)
+    numbers = np.array([number for _, number in rows], dtype=np.int32)
+    packed = PackedGroups.of(values, numbers, len(samples))
+    groups = Groups.of(values, numbers, len(samples))
+    np.testing.assert_array_equal(packed.starts, groups.starts)
+    np.testing.assert_array_equal(packed.sizes, groups.sizes)
+    places = np.arange(values.size)
+    np.testing.assert_array_equal(packed.at(places), groups.at(places))
 
 
 @given(SAMPLES)

@@ -4,8 +4,11 @@ import dataclasses
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from analytics.metrics.readings import Family, read_families
+from analytics.metrics.aggregates import Durations
+from analytics.metrics.readings import Family, median_by_cluster, read_families
 from analytics.metrics.registry import METRICS
 from benchmarks.readings import simulate
 
@@ -82,3 +85,33 @@ def test_two_hundred_services_are_left_alone_and_ten_that_slowed_by_30_percent_a
     assert rates.false_alarms == 0
     assert rates.power >= 0.95
     assert rates.wrong_discoveries <= 0.1
+
+
+# Subject, quarter and series, cluster (-1: none), microseconds.
+COMMITS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2), st.integers(-1, 4), st.integers(-9, 9)), max_size=40)
+
+
+@given(COMMITS)
+def test_a_deployment_stands_for_its_commits_by_their_median(commits: list[tuple[int, int, int, int]]) -> None:
+    # Every cluster in one subject: a cluster's number says whose it is.
+    rows = [(cluster % 4 if cluster >= 0 else subject, rest, cluster, us) for subject, rest, cluster, us in commits]
+    cells, clusters, amounts = (
+        np.array(column, dtype=np.int64)
+        for column in ([3 * row[0] + row[1] for row in rows], [row[2] for row in rows], [row[3] for row in rows])
+    )
+    found = median_by_cluster(Durations(cells, amounts, lambda: clusters), width=3)
+    assert found is not None
+    together: dict[object, list[int]] = {}
+    for number, (subject, rest, cluster, us) in enumerate(rows):
+        together.setdefault((subject, rest, cluster if cluster >= 0 else f"row {number}"), []).append(us)
+    expected = sorted((float(np.median(us)), 3 * key[0] + key[1]) for key, us in together.items())  # type: ignore[index]
+    assert sorted(zip(found[1].tolist(), found[0].tolist(), strict=True)) == expected
+    assert found[1].tolist() == sorted(found[1])
+    assert not found[2].any()
+
+
+def test_a_deployment_of_several_services_has_no_median_by_service() -> None:
+    both = Durations(np.array([0, 3]), np.array([5, 7]), lambda: np.array([0, 0]))
+    assert median_by_cluster(both, width=3) is None
+    other_quarters = Durations(np.array([0, 4]), np.array([5, 7]), lambda: np.array([0, 0]))
+    assert median_by_cluster(other_quarters, width=3) is not None
