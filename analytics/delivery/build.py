@@ -27,6 +27,7 @@ from analytics.delivery.overrides import load_overrides
 from analytics.delivery.pipelines import pipeline_facts
 from analytics.delivery.practices import practice_facts, quarter_rows, runbook_rows
 from analytics.delivery.records import Rules
+from analytics.delivery.run_update import update_pipeline_facts
 from analytics.delivery.since import Since, begin
 from analytics.delivery.summary import STAGE, BuildSummary
 from analytics.delivery.told import read_incidents
@@ -111,7 +112,7 @@ def build(settings: Settings, *, full: bool = False) -> BuildSummary:
                 delivery_facts(con, engine, parts, settings, catalog, rules, incidents(), built_of, summary)
             beside.give(
                 lambda: practice_facts(
-                    beside.engine, settings, catalog, lambda name: canonical(catalog, name), summary.tables
+                    beside.engine, settings, catalog, lambda name: canonical(catalog, name), summary.tables, update
                 )
             )
             _unmapped(engine, parts, catalog)
@@ -144,9 +145,9 @@ def _surroundings(
     for table in _DESCRIBED:
         summary.tables[table] = write_table(con, settings, table, parts.relation(table))
     summary.tables["calendar"] = write_table(con, settings, "calendar", "SELECT * FROM calendar")
-    if since and not _runs_changed(con, since):
-        for table in ("job_times", "run_attempts", "runner_windows"):
-            summary.tables[table] = count_rows(con, settings, table)
+    if since:
+        assert isinstance(engine, DuckEngine)
+        update_pipeline_facts(engine, settings, lambda name: canonical(catalog, name), since, summary.tables)
     else:
         pipeline_facts(engine, lambda name: canonical(catalog, name), summary.tables)
     progress.report(STAGE, f"{summary.tables['run_attempts']:,} run attempts, {summary.tables['job_times']:,} jobs")
@@ -177,17 +178,6 @@ def _typed_tables(
                 replace_rows(con, settings, entity.name, leaving=left if any_left else None, coming=coming)
             summary.tables[entity.name] = count_rows(con, settings, entity.name)
         progress.report(STAGE, f"{entity.name}: {summary.tables[entity.name]:,} rows")
-
-
-def _runs_changed(con: duckdb.DuckDBPyConnection, since: Since) -> bool:
-    """Whether a run or a job is new, or has begun or ended by passing of the cut-off."""
-    if not since.entities.isdisjoint(("pipeline_runs", "pipeline_jobs")):
-        return True
-    passed = since.passed("created_at", "started_at", "completed_at")
-    return any(
-        con.execute(f"SELECT 1 FROM {table} WHERE {passed} LIMIT 1").fetchall()
-        for table in ("pipeline_runs", "pipeline_jobs")
-    )
 
 
 def _describe(

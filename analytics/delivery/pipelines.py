@@ -16,13 +16,7 @@ def pipeline_facts(engine: Engine, canonical: Callable[[str], str], written: dic
 
     `canonical` gives the catalog's spelling of a repository; `written` gets the number of rows per table.
     """
-    seen = engine.rows(
-        "SELECT DISTINCT repository FROM (SELECT repository FROM pipeline_runs UNION ALL "
-        "SELECT repository FROM pipeline_jobs) AS seen"
-    )
-    engine.create_values(
-        "repository_names", {"seen": "VARCHAR", "canonical": "VARCHAR"}, [(name, canonical(name)) for (name,) in seen]
-    )
+    name_repositories(engine, canonical)
     written["job_times"] = engine.write_lake("job_times", sql("job_times.sql"))
     engine.read_lake("job_times")
     create_tables(engine, *STEPS)
@@ -30,3 +24,14 @@ def pipeline_facts(engine: Engine, canonical: Callable[[str], str], written: dic
     for table in STEPS:
         engine.drop(table)
     written["runner_windows"] = engine.write_lake("runner_windows", sql("runner_windows.sql"))
+
+
+def name_repositories(engine: Engine, canonical: Callable[[str], str]) -> None:
+    """Make the table `repository_names` (seen, canonical) of what runs and jobs say."""
+    seen = engine.rows(
+        "SELECT DISTINCT repository FROM (SELECT repository FROM pipeline_runs UNION ALL "
+        "SELECT repository FROM pipeline_jobs) AS seen"
+    )
+    engine.create_values(
+        "repository_names", {"seen": "VARCHAR", "canonical": "VARCHAR"}, [(name, canonical(name)) for (name,) in seen]
+    )

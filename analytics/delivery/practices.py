@@ -16,10 +16,14 @@ import duckdb
 
 from analytics.catalog import Catalog
 from analytics.delivery.queries import create_tables, sql
+from analytics.delivery.since import Since
+from analytics.delivery.update import derived_again
+from analytics.engines.duck import DuckEngine
 from analytics.engines.port import Engine
 from analytics.globs import name_matches
 from analytics.lake.schemas import TABLES as LAKE_TABLES
 from analytics.lake.tables import clear_table
+from analytics.lake.updating import count_rows, replace_rows
 from analytics.periods import Calendar
 from analytics.settings import PracticeRules, Settings
 
@@ -147,10 +151,12 @@ def practice_facts(
     catalog: Catalog,
     canonical: Callable[[str], str],
     written: dict[str, int],
+    since: Since | None = None,
 ) -> None:
     """Write the tables of this module; needs the typed tables, the prelude, `runbook_changed` and delivery's facts.
 
-    `canonical` gives the catalog's spelling of a repository; `written` gets the number of rows per table.
+    `canonical` gives the catalog's spelling of a repository; `written` gets the number of rows per table. With `since`
+    the facts were updated (`update_facts`), and of error budgets only what that derived again is made.
     """
     rules = settings.practices
     engine.read_lake(
@@ -179,11 +185,19 @@ def practice_facts(
     engine.create_values("budget_window", {"span_us": "BIGINT"}, [(window,)])
     # Names of all deployments, which only checks are compared with.
     engine.create_shared("named_deployments", sql("named_deployments.sql"))
+    renewed = _budgets_again(engine, since) if since else None
+    engine.create_view(
+        "budget_deployments", f"SELECT kept.* FROM service_deployments AS kept WHERE {renewed or 'true'}"
+    )
     checked = _any_rows(engine, COME_FROM["deployment_checks"])
     create_tables(engine, *(step for step in STEPS if checked or step != "named_elsewhere"))
     for table in TABLES:
         query = "SELECT * FROM runbook_changed" if table == "runbook_changes" else sql(f"{table}.sql")
-        if table not in COME_FROM or _any_rows(engine, COME_FROM[table]):
+        if table == "budget_impacts" and renewed:
+            assert isinstance(engine, DuckEngine)
+            replace_rows(engine.con, settings, table, leaving=renewed, coming=query)
+            written[table] = count_rows(engine.con, settings, table)
+        elif table not in COME_FROM or _any_rows(engine, COME_FROM[table]):
             written[table] = engine.write_lake(table, query)
         else:
             clear_table(settings, table)
@@ -191,6 +205,18 @@ def practice_facts(
         engine.read_lake(table)
     for table in ("named_deployments", *STEPS):
         engine.drop(table)
+
+
+def _budgets_again(engine: Engine, since: Since) -> str:
+    """A condition on a deployment, or on a row of its budget: it was derived again, or a sample speaks of its service.
+
+    The windows of a service with an objective move with the cut-off, all of them.
+    """
+    told = "SELECT service FROM slo_samples"
+    if "slo_samples" in since.entities:
+        told += " UNION SELECT service FROM slo_samples_before"
+    engine.create_table("budget_services", f"SELECT DISTINCT service FROM ({told}) AS told")
+    return f"({derived_again('deployment_key')} OR kept.service IN (SELECT service FROM budget_services))"
 
 
 def _any_rows(engine: Engine, tables: Iterable[str]) -> bool:

@@ -44,7 +44,7 @@ MANY = 100_000
 class Since:
     """An update: what a completed build knew at its cut-off (naive UTC) is known again, but for `entities`.
 
-    For each of these, the temporary tables `ENTITY_before` and `ENTITY_now` hold the typed rows that left and came.
+    For each of these, the tables `ENTITY_before` and `ENTITY_now` hold the typed rows that left and came.
     """
 
     cut_off: datetime
@@ -153,12 +153,12 @@ def _read_changes(
     for name in sorted(entities):
         if not create_changed_winners(con, name):
             return None
-        con.execute(f"CREATE OR REPLACE TEMP TABLE {name}_now AS {typed_query(ENTITIES[name], 'winners_now')}")
+        con.execute(f"CREATE OR REPLACE TABLE {name}_now AS {typed_query(ENTITIES[name], 'winners_now')}")
         # Mostly nothing leaves, and then nothing is read.
         gone = con.execute("SELECT 1 FROM winners_before LIMIT 1").fetchall()
         held = lake_relation(settings, name, None if gone else ())
         con.execute(
-            f"CREATE OR REPLACE TEMP TABLE {name}_before AS "
+            f"CREATE OR REPLACE TABLE {name}_before AS "
             f"SELECT * FROM {held} SEMI JOIN winners_before USING (source, origin, line)"
         )
         others = con.execute(f"SELECT (SELECT count(*) FROM {name}_before) - (SELECT count(*) FROM winners_before)")

@@ -53,7 +53,11 @@ def update_facts(
     since: Since,
     summary: BuildSummary,
 ) -> None:
-    """Derive again what is touched since the last build; needs what `delivery_facts` needs, with nothing proven."""
+    """Derive again what is touched since the last build; needs what `delivery_facts` needs, with nothing proven.
+
+    Makes the tables `derived_services` (service), `continued_services` and `continued_deployment_keys`,
+    `continued_incident_keys` (service, key), which all sessions see.
+    """
     con = engine.con
     repositories = service_repositories(engine, catalog.services)
     terms = Terms(rules, tuple(settings.bots), settings.calendar)
@@ -99,22 +103,30 @@ def update_facts(
     beside.wait()
 
 
+def derived_again(key: str) -> str:
+    """A condition on a row `kept` of a fact: it is of what an update derived again, by a deployment or an incident.
+
+    `key` is its column `deployment_key` or `incident_key`. Needs the tables that `update_facts` makes.
+    """
+    return (
+        "(kept.service IN (SELECT service FROM derived_services) OR "
+        f"EXISTS (SELECT 1 FROM continued_{key}s AS c WHERE c.service = kept.service AND c.{key} = kept.{key}))"
+    )
+
+
 def _update_table(engine: Engine, settings: Settings, table: str, rows: str, summary: BuildSummary) -> None:
     """Put the rows of what was derived again in the place of those that it had."""
-    derived = "kept.service IN (SELECT service FROM derived_services)"
     if table == "commit_reach":
         # What was reached before the window stays, and is not read, for as long as it counts as late.
-        continued = (
+        leaving = (
+            "(kept.service IN (SELECT service FROM derived_services) OR "
             "EXISTS (SELECT 1 FROM continued_services AS c WHERE c.service = kept.service AND (kept.sequence IS NULL "
-            f"OR kept.sequence > c.after OR kept.sequence <= c.last - {KEPT_DEPLOYMENTS}))"
+            f"OR kept.sequence > c.after OR kept.sequence <= c.last - {KEPT_DEPLOYMENTS})))"
         )
     else:
-        key = "incident_key" if table == "service_incidents" else "deployment_key"
-        continued = (
-            f"EXISTS (SELECT 1 FROM continued_{key}s AS c WHERE c.service = kept.service AND c.{key} = kept.{key})"
-        )
+        leaving = derived_again("incident_key" if table == "service_incidents" else "deployment_key")
     assert isinstance(engine, DuckEngine)
-    replace_rows(engine.con, settings, table, leaving=f"({derived} OR {continued})", coming=rows)
+    replace_rows(engine.con, settings, table, leaving=leaving, coming=rows)
     summary.tables[table] = count_rows(engine.con, settings, table)
 
 

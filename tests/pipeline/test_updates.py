@@ -19,6 +19,7 @@ from analytics.delivery.summary import BuildSummary
 from analytics.landing.pull import pull
 from analytics.settings import load_settings
 from analytics.sources.entities import ENTITIES
+from tests.pipeline.conftest import SHOP, sha_of, stamp
 
 if TYPE_CHECKING:
     from tests.pipeline.conftest import World
@@ -129,7 +130,44 @@ def lively(world: World, rng: random.Random) -> float:
         if rng.random() < 0.2:
             said["dedupe_key"] = "both"
         world.incident(f"i{k}", impact, service=rng.choice(services), **said)
+    practised(world, rng, 4.0 * deployments)
     return 4.0 * deployments
+
+
+def practised(world: World, rng: random.Random, hours: float) -> None:
+    """Tell a world of runs with attempts of a few shas, their jobs on two runners, and of an error budget, perhaps."""
+    for k in range(rng.randint(3, 7)):
+        commit = f"c{rng.randrange(3)}"
+        begun = rng.random() * hours
+        repository = rng.choice([SHOP, SHOP, SHOP.upper(), "acme/unknown"])
+        for attempt in range(1, rng.choice([1, 1, 2, 3]) + 1):
+            begun += rng.random() * 3
+            spent = [None if rng.random() < 0.1 else begun + n * rng.random() * 6 for n in (1, 2)]
+            world.pipeline_run(
+                f"r{k}",
+                None if spent[1] is None else rng.choice(["success", "failure", "timed_out", "cancelled"]),
+                begun,
+                attempt=attempt,
+                commit=commit if rng.random() < 0.9 else "c0",
+                workflow=rng.choice(["ci.yml", "ci.yml", "nightly.yml"]),
+                repository=repository,
+                started_at=None if spent[0] is None else stamp(spent[0]),
+                completed_at=None if spent[1] is None else stamp(spent[1]),
+            )
+            for job in range(rng.randrange(3)):
+                runner = rng.choice([None, "one", "two"])
+                world.job(
+                    f"r{k}",
+                    f"j{k}-{attempt}-{job}",
+                    (begun, *spent),
+                    attempt=attempt,
+                    runner=runner,
+                    repository=repository,
+                )
+    for k in range(rng.choice([0, 0, 6])):
+        at = stamp(rng.random() * hours)
+        left = rng.randint(0, 8) / 8
+        world.add("slo_samples", service="checkout", slo="up", at=at, error_budget_remaining=left - k / 64)
 
 
 def told_by_days(world: World, rng: random.Random, hours: float, days: int) -> list[Records]:
@@ -142,7 +180,7 @@ def told_by_days(world: World, rng: random.Random, hours: float, days: int) -> l
             if rng.random() < 0.03:
                 day = rng.randrange(days)
             told[day][entity].append({**record, "updated_at": "2026-02-01T00:00:00Z"})
-            if rng.random() < 0.15:
+            if rng.random() < (0.4 if entity in ("pipeline_runs", "pipeline_jobs") else 0.15):
                 older = {**earlier_version(entity, record, rng), "updated_at": "2026-01-31T00:00:00Z"}
                 told[min(days - 1, day + rng.randrange(2))][entity].append(older)
     return told
@@ -160,6 +198,16 @@ def earlier_version(entity: str, record: dict[str, Any], rng: random.Random) -> 
         for name in ("mitigated_at", "resolved_at", "deployment_id"):
             if rng.random() < 0.5:
                 other.pop(name, None)
+    elif entity in ("pipeline_runs", "pipeline_jobs"):
+        other |= {"status": "in_progress", "conclusion": None}
+        if rng.random() < 0.5:
+            other.pop("completed_at", None)
+        if entity == "pipeline_runs" and rng.random() < 0.3:
+            other["head_sha"] = sha_of("c1")
+        elif entity == "pipeline_jobs":
+            other["runner"] = "three"
+    elif entity == "slo_samples":
+        other["error_budget_remaining"] = 0.5
     elif entity == "commits":
         if rng.random() < 0.5:
             other["parents"] = []

@@ -4,7 +4,7 @@ WITH shipped AS (
     SELECT service, deployment_key, day,
            least(coalesce(started_at, created_at), coalesce(finished_at, created_at)) AS began_at,
            coalesce(finished_at, created_at) AS ended_at
-    FROM service_deployments
+    FROM budget_deployments
     WHERE outcome = 'success'
 ), placed AS (
     SELECT shipped.service AS service, shipped.deployment_key AS deployment_key, shipped.day AS day,

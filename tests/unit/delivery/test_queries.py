@@ -32,6 +32,8 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DuckEngine]:
         made = DuckEngine(con, settings)
         create_functions(made, "Europe/Berlin")
         made.create_values("params", {"now": "TIMESTAMP"}, [(NOW,)])
+        made.create_values("service_deployments", TABLES["service_deployments"].columns, [])
+        made.create_view("budget_deployments", "SELECT * FROM service_deployments")
         yield made
 
 
