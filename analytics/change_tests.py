@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from analytics.samples import FloatArray, Groups, IntArray, ranges, stable_order
+from analytics.samples import FloatArray, Groups, IntArray, ranges, running_by_group, stable_order
 from analytics.statistics import MIN_N_MEDIAN, interpolated, quantile_ranks_array
 
 # Five events all in one of two equal periods still have an exact p of 2 / 2^5 = 0.06.
@@ -38,6 +38,10 @@ _CHOOSE = np.array(
 _TABLES_PER_PASS = 32
 # Terms of the sum that are left out on either side, as scipy does.
 _E_TEST_TAILS = (1e-10, 1 - 1e-16)
+# Tables that Fisher's test weighs on either side of the likeliest and of the one that was seen: beyond 13 standard
+# deviations a table weighs less than 1e-16 of these, and where there is hardly any spread a few more do.
+_WEIGHED_DEVIATIONS = 13
+_WEIGHED_TABLES = 30
 # Values that are compared in one pass: some fifteen columns of them are in memory.
 _VALUES_PER_PASS = 2_000_000
 
@@ -56,9 +60,9 @@ def samples_changed(ended: Groups, running: Groups, old: npt.ArrayLike, new: npt
     sizes = ended.sizes + running.sizes
     enough = np.minimum(sizes[before], sizes[after]) >= MIN_N_MEDIAN
     censored = running.sizes[before] + running.sizes[after] > 0
-    for places in _passes(np.flatnonzero(enough & censored), sizes, before, after):
+    for places in _passes(np.flatnonzero(enough & censored), sizes[before] + sizes[after]):
         tested.p_values[places], tested.directions[places] = _log_rank(ended, running, before[places], after[places])
-    for places in _passes(np.flatnonzero(enough & ~censored), ended.sizes, before, after):
+    for places in _passes(np.flatnonzero(enough & ~censored), sizes[before] + sizes[after]):
         tested.p_values[places], tested.directions[places] = _mann_whitney(ended, before[places], after[places])
     return tested
 
@@ -68,14 +72,14 @@ def quantiles_changed(groups: Groups, old: npt.ArrayLike, new: npt.ArrayLike, p:
     before, after = np.asarray(old, dtype=np.int64), np.asarray(new, dtype=np.int64)
     tested = Changes(np.full(before.shape, np.nan), np.zeros(before.shape, dtype=np.int64))
     known = quantile_ranks_array(groups.sizes, p)[0] > 0
-    for places in _passes(np.flatnonzero(known[before] & known[after]), groups.sizes, before, after):
+    for places in _passes(np.flatnonzero(known[before] & known[after]), groups.sizes[before] + groups.sizes[after]):
         tested.p_values[places], tested.directions[places] = _mood(groups, before[places], after[places], p)
     return tested
 
 
-def _passes(places: IntArray, sizes: IntArray, old: IntArray, new: IntArray) -> Iterator[IntArray]:
-    """The pairs at `places` in portions that hold a bounded number of values."""
-    values = np.cumsum(sizes[old[places]] + sizes[new[places]])
+def _passes(places: IntArray, sizes: IntArray) -> Iterator[IntArray]:
+    """The pairs at `places` in portions that hold a bounded number of values; `sizes` are those of all pairs."""
+    values = np.cumsum(sizes[places])
     for portion in np.unique(values // _VALUES_PER_PASS):
         yield places[values // _VALUES_PER_PASS == portion]
 
@@ -272,14 +276,57 @@ def _greatest_chances(ways: FloatArray, trials: IntArray, grid: FloatArray) -> F
 
 
 def fisher_mid_p(k1: npt.ArrayLike, n1: npt.ArrayLike, k2: npt.ArrayLike, n2: npt.ArrayLike) -> FloatArray:
-    """Twice the smaller one-sided mid-p of Fisher's exact test, as scipy doubles Boschloo's."""
-    from scipy import stats
+    """Twice the smaller one-sided mid-p of Fisher's exact test, as scipy doubles Boschloo's.
 
-    first, trials = np.asarray(k1, dtype=np.int64), np.asarray(n1, dtype=np.int64)
-    margins = (trials + np.asarray(n2, dtype=np.int64), first + np.asarray(k2, dtype=np.int64), trials)
-    half = stats.hypergeom.pmf(first, *margins) / 2
-    lower, upper = stats.hypergeom.cdf(first, *margins) - half, stats.hypergeom.sf(first, *margins) + half
-    return np.asarray(np.clip(2 * np.minimum(lower, upper), 0, 1), dtype=np.float64)
+    `scipy.stats.hypergeom` takes longer to load than a day's measuring, and knows large tables to ten digits only.
+    """
+    given = np.broadcast_arrays(*(np.asarray(counts, dtype=np.int64) for counts in (k1, n1, k2, n2)))
+    seen, first, other, second = (np.ravel(counts) for counts in given)
+    hits, total = seen + other, first + second
+    likeliest = (hits + 1) * (first + 1) // (total + 2)
+    share = hits / np.maximum(total, 1)
+    spread = np.sqrt(share * (1 - share) * first * second / np.maximum(total - 1, 1))
+    reach = np.ceil(_WEIGHED_DEVIATIONS * spread).astype(np.int64) + _WEIGHED_TABLES
+    least = np.maximum(np.maximum(hits - second, 0), np.minimum(likeliest, seen) - reach)
+    most = np.minimum(np.minimum(hits, first), np.maximum(likeliest, seen) + reach)
+    p_values = np.empty(seen.size)
+    for some in _passes(np.arange(seen.size), most - least + 1):
+        p_values[some] = _mid_p(*(of[some] for of in (seen, first, second, hits, likeliest, least, most)))
+    return p_values.reshape(given[0].shape)
+
+
+def _mid_p(
+    seen: IntArray,
+    first: IntArray,
+    second: IntArray,
+    hits: IntArray,
+    likeliest: IntArray,
+    least: IntArray,
+    most: IntArray,
+) -> FloatArray:
+    """`fisher_mid_p` from the tables with `least` to `most` hits in the first period.
+
+    Each is weighed against the likeliest, by the ratios of neighbours on the way there.
+    """
+    # Of tables with fewer hits in the first period than were seen, as many, and more.
+    weights = np.zeros((3, seen.size))
+    weights[np.sign(likeliest - seen) + 1, np.arange(seen.size)] = 1.0
+    for steps, sign in ((most - likeliest, 1), (likeliest - least, -1)):
+        table = np.repeat(np.arange(seen.size), steps)
+        before = likeliest[table] + sign * ranges(np.zeros_like(steps), steps)
+        rest = hits[table] - before
+        missed, missed_rest = first[table] - before, second[table] - rest
+        ratio = (
+            rest * missed / ((before + 1.0) * (missed_rest + 1.0))
+            if sign > 0
+            else before * missed_rest / ((rest + 1.0) * (missed + 1.0))
+        )
+        weighed = running_by_group(np.multiply, ratio, steps)
+        side = np.sign(before + sign - seen[table]) + 1
+        for row in range(3):
+            weights[row] += _sums(table, np.where(side == row, weighed, 0.0), seen.size)
+    fewer, same, more = weights
+    return np.asarray(np.minimum((2 * np.minimum(fewer, more) + same) / (fewer + same + more), 1), dtype=np.float64)
 
 
 def _log_rank(ended: Groups, running: Groups, old: IntArray, new: IntArray) -> tuple[FloatArray, IntArray]:
@@ -376,13 +423,17 @@ def _poisson_means(k1: FloatArray, n1: FloatArray, k2: FloatArray, n2: FloatArra
     by side: what is outside them is left of one number and right of another, and its probability is read from a
     running sum. The two numbers come from a quadratic equation and are then held against the statistic itself.
     """
-    from scipy import special, stats
+    from scipy import special
+
+    def quantile(tail: float, expected: FloatArray) -> IntArray:
+        count = np.ceil(special.pdtrik(tail, expected))
+        before = np.maximum(count - 1, 0)
+        return np.where(special.pdtr(before, expected) >= tail, before, count).astype(np.int64)
 
     mean = (k1 + k2) / (n1 + n2)
     seen = np.abs((k1 / n1 - k2 / n2) / np.sqrt(k1 / n1**2 + k2 / n2**2))
     (low1, high1), (low2, high2) = (
-        [np.asarray(stats.poisson.ppf(tail, exposure * mean), dtype=np.int64) for tail in _E_TEST_TAILS]
-        for exposure in (n1, n2)
+        [quantile(tail, exposure * mean) for tail in _E_TEST_TAILS] for exposure in (n1, n2)
     )
     sizes1, sizes2 = high1 - low1 + 1, high2 - low2 + 1
     pair1 = np.repeat(np.arange(k1.size), sizes1)

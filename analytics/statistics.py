@@ -63,18 +63,47 @@ def quantile_ranks(n: int, p: float, confidence: float = CONFIDENCE) -> tuple[in
 
 def quantile_ranks_array(n: npt.ArrayLike, p: float, confidence: float = CONFIDENCE) -> tuple[IntArray, IntArray]:
     """The ranks of `quantile_ranks` for many sample sizes at once; both are 0 where no interval exists."""
-    from scipy import stats
-
     sizes = np.asarray(n, dtype=np.int64)
     if not 0 < p < 1 or not 0 < confidence < 1 or (sizes < 0).any():
         raise ValueError("n must not be negative; p and confidence must lie between 0 and 1")
     distinct, place = np.unique(sizes, return_inverse=True)
     tail = (1 - confidence) / 2
-    lower = np.asarray(stats.binom.ppf(tail, distinct, p), dtype=np.int64)
-    upper = np.asarray(stats.binom.isf(tail, distinct, p), dtype=np.int64) + 1
+    lower, upper = _binomial_bounds(distinct, p, tail)
+    upper = upper + 1
     none = (lower < 1) | (upper > distinct)
     lower[none] = upper[none] = 0
     return lower[place].reshape(sizes.shape), upper[place].reshape(sizes.shape)
+
+
+def _binomial_bounds(trials: IntArray, p: float, tail: float) -> tuple[IntArray, IntArray]:
+    """`scipy.stats.binom.ppf(tail, trials, p)` and its `isf`: counts with at most that chance below, and above.
+
+    Loading `scipy.stats` for these two takes longer than measuring a day does. A normal approximation is a step or two
+    away at most; from there on the distribution itself decides.
+    """
+    from scipy import special
+
+    def chance(of: np.ufunc, counts: IntArray) -> FloatArray:
+        inside = np.clip(counts, 0, np.maximum(trials - 1, 0))
+        return np.asarray(of(inside + 1.0, np.maximum(trials - inside, 1.0), p), dtype=np.float64)
+
+    def reached(counts: IntArray) -> npt.NDArray[np.bool_]:
+        return (counts >= trials) | (chance(special.betaincc, counts) >= tail)
+
+    def beyond(counts: IntArray) -> npt.NDArray[np.bool_]:
+        return (counts >= trials) | (chance(special.betainc, counts) <= tail)
+
+    score = float(special.ndtri(tail))
+    spread, skew = np.sqrt(trials * p * (1 - p)), (score**2 - 1) * (1 - 2 * p) / 6
+    found = []
+    for holds, reach in ((reached, score), (beyond, -score)):
+        count = np.clip(np.floor(trials * p + reach * spread + skew), 0, trials).astype(np.int64)
+        while (fewer := (count > 0) & holds(count - 1)).any():
+            count = count - fewer
+        while (more := ~holds(count)).any():
+            count = count + more
+        found.append(count)
+    return found[0], found[1]
 
 
 def quantile_interval(values: npt.ArrayLike, p: float, confidence: float = CONFIDENCE) -> Interval | None:

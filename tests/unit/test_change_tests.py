@@ -141,6 +141,28 @@ def test_each_small_table_has_scipys_boschloo_and_each_large_one_fishers_mid_p()
             assert p_value == fisher_mid_p(k1, n1, k2, n2)
 
 
+@pytest.mark.usefixtures("pass_size")
+def test_fishers_mid_p_is_made_of_scipys_hypergeometric_distribution() -> None:
+    random = np.random.default_rng(7)
+    n1, n2 = random.integers(0, [[12], [200], [4_000]], (2, 3, 400)).reshape(2, -1)
+    n2[n1 + n2 == 0] = 1
+    share = random.random(n1.size) ** 3
+    k1, k2 = random.binomial(n1, share), random.binomial(n2, np.minimum(share * random.choice([0.5, 1, 3], n1.size), 1))
+    margins = (n1 + n2, k1 + k2, n1)
+    half = stats.hypergeom.pmf(k1, *margins) / 2
+    lower, upper = stats.hypergeom.cdf(k1, *margins) - half, stats.hypergeom.sf(k1, *margins) + half
+    found = fisher_mid_p(k1, n1, k2, n2)
+    assert (found < 1e-20).sum() > 20
+    assert found == pytest.approx(np.clip(2 * np.minimum(lower, upper), 0, 1), rel=1e-12, abs=1e-300)
+    assert found[-1] == fisher_mid_p(k1[-1], n1[-1], k2[-1], n2[-1])
+
+
+def test_fishers_mid_p_of_large_tables_is_known_to_the_last_digits() -> None:
+    # Sums of 60 digits; scipy has 0.26249856602 and 0.60725379888524.
+    found = fisher_mid_p([829, 50_000], [175_221, 150_000], [798, 50_200], [159_571, 151_000])
+    assert found == pytest.approx([0.26249856604115046, 0.6072537988822402], rel=1e-13)
+
+
 def test_a_small_table_has_the_same_p_alone_and_among_many_of_other_sizes() -> None:
     random = np.random.default_rng(8)
     n1, n2 = random.integers(6, 41, (2, 150))

@@ -139,6 +139,16 @@ def test_ranks_of_many_sizes_are_those_of_each(sizes: list[int], p: float) -> No
     assert list(zip(lower.tolist(), upper.tolist(), strict=True)) == [quantile_ranks(n, p) or (0, 0) for n in sizes]
 
 
+@pytest.mark.parametrize("p", [0.01, 0.5, 0.75, 0.95])
+def test_ranks_are_those_of_scipys_binomial_distribution(p: float) -> None:
+    sizes = np.concatenate([np.arange(3_000), np.random.default_rng(1).integers(3_000, 10**8, 1_000)])
+    lower, upper = quantile_ranks_array(sizes, p)
+    low, high = stats.binom.ppf(0.025, sizes, p), stats.binom.isf(0.025, sizes, p) + 1
+    known = (low >= 1) & (high <= sizes)
+    assert lower.tolist() == np.where(known, low, 0).tolist()
+    assert upper.tolist() == np.where(known, high, 0).tolist()
+
+
 # shares
 
 
