@@ -39,11 +39,11 @@ class Touched:
 
 
 def create_attempt_inputs(con: duckdb.DuckDBPyConnection) -> None:
-    """Create the temp table `attempt_inputs_now` (service, deployment_key, fingerprint) from `matched_attempts`."""
+    """Create the table `attempt_inputs_now` (service, deployment_key, fingerprint) from `matched_attempts`."""
     row = f"hash({', '.join(ATTEMPT_COLUMNS)})"
     con.execute(
         f"""
-        CREATE OR REPLACE TEMP TABLE attempt_inputs_now AS
+        CREATE OR REPLACE TABLE attempt_inputs_now AS
         SELECT service, {RAW_KEY} AS deployment_key,
                concat_ws('-', count(*), bit_xor({row}), sum({row} % {2**32})) AS fingerprint
         FROM matched_attempts GROUP BY service, {RAW_KEY}

@@ -31,7 +31,6 @@ from analytics.delivery.windows import (
     read_windows,
 )
 from analytics.engines.duck import DuckEngine
-from analytics.engines.port import Engine
 from analytics.lake.parts import TableParts
 from analytics.lake.schemas import TABLES
 from analytics.lake.tables import write_table
@@ -69,7 +68,15 @@ def update_facts(
     touched = read_touched(con, settings, since, incident_inputs)
     names = touched.services(repositories)
     services = [service for service in catalog.services if service.name in names]
+    session = beside.engine
+    assert isinstance(session, DuckEngine)
+    beside.give(partial(_update_inputs, session, settings, touched, incident_inputs, summary))
     folded, rewritten = create_changes(engine, settings, since, touched, services, repositories, incidents)
+    named = beside.give(
+        partial(create_references, session, filtered, is_prepared=False)
+        if rewritten
+        else partial(create_more_references, session, settings, since, filtered)
+    )
     for slack in SLACKS:
         windows = read_windows(engine, settings, touched, services, folded, incidents, filtered, slack)
         continue_services(windows, incidents, terms, parts, continued)
@@ -85,21 +92,12 @@ def update_facts(
     continued.create_tables(both)
     both.create_values("derived_services", {"service": "VARCHAR"}, [(service.name,) for service in services])
     for table in _ASIDE:
-        beside.give(partial(_update_table, beside.engine, settings, table, parts.relation(table), summary))
+        beside.give(partial(_update_table, session, settings, table, parts.relation(table), summary))
     for table in (*FACT_TABLES, "commit_reach"):
         if table not in _ASIDE:
             _update_table(engine, settings, table, parts.relation(table), summary)
-    _update_inputs(engine, settings, touched, incident_inputs)
-    for table in ("attempt_inputs", "incident_inputs"):
-        summary.tables[table] = count_rows(con, settings, table)
-    named = (
-        create_references(engine, filtered, is_prepared=False)
-        if rewritten
-        else create_more_references(engine, settings, since, filtered)
-    )
-    if named is not None:
-        write_table(con, settings, "commit_references", named)
-    summary.tables["commit_references"] = count_rows(con, settings, "commit_references")
+    # Windows read what the last build knew of them.
+    beside.give(partial(_write_references, session, settings, named(), summary))
     beside.wait()
 
 
@@ -114,7 +112,7 @@ def derived_again(key: str) -> str:
     )
 
 
-def _update_table(engine: Engine, settings: Settings, table: str, rows: str, summary: BuildSummary) -> None:
+def _update_table(engine: DuckEngine, settings: Settings, table: str, rows: str, summary: BuildSummary) -> None:
     """Put the rows of what was derived again in the place of those that it had."""
     if table == "commit_reach":
         # What was reached before the window stays, and is not read, for as long as it counts as late.
@@ -125,13 +123,16 @@ def _update_table(engine: Engine, settings: Settings, table: str, rows: str, sum
         )
     else:
         leaving = derived_again("incident_key" if table == "service_incidents" else "deployment_key")
-    assert isinstance(engine, DuckEngine)
     replace_rows(engine.con, settings, table, leaving=leaving, coming=rows)
     summary.tables[table] = count_rows(engine.con, settings, table)
 
 
 def _update_inputs(
-    engine: DuckEngine, settings: Settings, touched: Touched, incident_inputs: Sequence[tuple[str, str, str]]
+    engine: DuckEngine,
+    settings: Settings,
+    touched: Touched,
+    incident_inputs: Sequence[tuple[str, str, str]],
+    summary: BuildSummary,
 ) -> None:
     """Put the fingerprints of what is touched in the place of those that it had; needs `attempt_inputs_now`."""
     told = [row for row in incident_inputs if row[1] in touched.incidents.get(row[0], ())]
@@ -145,3 +146,11 @@ def _update_inputs(
         is_touched = f"EXISTS (SELECT 1 FROM touched_keys AS t WHERE t.service = kept.service AND t.{key} = kept.{key})"
         coming = f"SELECT * FROM {table}_now AS kept WHERE {is_touched}"
         replace_rows(engine.con, settings, table, leaving=is_touched, coming=coming)
+        summary.tables[table] = count_rows(engine.con, settings, table)
+
+
+def _write_references(engine: DuckEngine, settings: Settings, named: str | None, summary: BuildSummary) -> None:
+    """Write `commit_references` from a query of its rows; None where they are those of the last build."""
+    if named is not None:
+        write_table(engine.con, settings, "commit_references", named)
+    summary.tables["commit_references"] = count_rows(engine.con, settings, "commit_references")

@@ -471,7 +471,7 @@ def _create_added_commits(con: duckdb.DuckDBPyConnection, since: Since) -> None:
             "SELECT lower(n.repository), n.sha FROM commits_now AS n, params WHERE n.committed_at <= params.now "
             "AND NOT EXISTS (SELECT 1 FROM commits_before AS b WHERE b.sha = n.sha AND b.repository = n.repository)"
         )
-    con.execute(f"CREATE OR REPLACE TEMP TABLE added_commits AS {' UNION '.join(queries)}")
+    con.execute(f"CREATE OR REPLACE TABLE added_commits AS {' UNION '.join(queries)}")
 
 
 def _create_changed_requests(engine: DuckEngine, since: Since) -> None:
