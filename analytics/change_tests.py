@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from analytics.samples import FloatArray, Groups, IntArray, ranges, running_by_group, stable_order
+from analytics.samples import FloatArray, Groups, IntArray, ranges, running_by_group
 from analytics.statistics import MIN_N_MEDIAN, interpolated, quantile_ranks_array
 
 # Five events all in one of two equal periods still have an exact p of 2 / 2^5 = 0.06.
@@ -85,30 +85,44 @@ def _passes(places: IntArray, sizes: IntArray) -> Iterator[IntArray]:
 
 
 class _Pooled(NamedTuple):
-    """Both samples of each pair as one: those of pair i, ascending, are `values[starts[i] : starts[i + 1]]`."""
+    """Both samples of each pair as one: those of pair i, ascending, are at `starts[i] : starts[i + 1]`.
 
-    values: FloatArray
-    starts: IntArray
-    pair: IntArray
+    `ranked` has the pair and, in its lowest `bits`, the place of a value in `distinct`: equal where both are.
+    """
+
+    ranked: IntArray
     is_new: npt.NDArray[np.bool_]
+    starts: IntArray
+    distinct: FloatArray
+    bits: int
+
+    @property
+    def values(self) -> FloatArray:
+        """Each value."""
+        values: FloatArray = self.distinct[self.ranked & ((1 << self.bits) - 1)]
+        return values
+
+    @property
+    def pair(self) -> IntArray:
+        """The pair of each value."""
+        return np.repeat(np.arange(self.starts.size - 1), np.diff(self.starts))
 
 
 def _pool(groups: Groups, old: IntArray, new: IntArray) -> _Pooled:
     """Rank the samples of each pair together; a group may be in several pairs, most are the old one and the new one."""
-    values, group = groups.ascending
-    sides = np.concatenate([old, new])
-    times = np.bincount(sides, minlength=groups.starts.size - 1)
-    # The sides that a group stands on, group by group.
-    standing, first = np.argsort(sides, kind="stable"), np.cumsum(times) - times
-    repeated = times[group]
-    side = standing[ranges(first[group], repeated)]
-    pair = side % old.size
-    # All values ascend, so those of a pair still do once they are together.
-    order = stable_order(pair, old.size)
-    sizes = np.bincount(pair, minlength=old.size)
-    starts = np.concatenate([[0], np.cumsum(sizes)])
-    pairs = np.repeat(np.arange(old.size), sizes)
-    return _Pooled(np.repeat(values, repeated)[order], starts, pairs, side[order] >= old.size)
+    distinct, ranks = groups.ranked
+    bits = distinct.size.bit_length()
+    sizes = groups.sizes
+    # Old and new of the first pair, of the second, and so on.
+    sides = np.column_stack([old, new]).reshape(-1)
+    # Pair, rank and side in one number: sorting numbers is some ten times as fast as finding their order.
+    key = ranks[ranges(groups.starts[sides], sizes[sides])]
+    key <<= 1
+    key |= np.repeat((np.arange(sides.size) >> 1 << (bits + 1)) | (np.arange(sides.size) & 1), sizes[sides])
+    key.sort()
+    is_new = (key & 1).astype(bool)
+    key >>= 1
+    return _Pooled(key, is_new, np.concatenate([[0], np.cumsum(sizes[old] + sizes[new])]), distinct, bits)
 
 
 def _sums(pair: IntArray, weights: npt.ArrayLike, count: int) -> FloatArray:
@@ -120,17 +134,23 @@ def _mann_whitney(groups: Groups, old: IntArray, new: IntArray) -> tuple[FloatAr
 
     pooled = _pool(groups, old, new)
     n_old, n_new = groups.sizes[old].astype(np.float64), groups.sizes[new].astype(np.float64)
-    rank = np.arange(1, pooled.pair.size + 1, dtype=np.float64) - pooled.starts[pooled.pair]
+    # The ranks of the new values: their places, counted from the start of their pair.
+    places = np.flatnonzero(pooled.is_new)
+    ends = np.cumsum(groups.sizes[new])
+    sums = np.concatenate([[0], np.cumsum(places)])
+    ranks = sums[ends] - sums[ends - groups.sizes[new]] - groups.sizes[new] * (pooled.starts[:-1] - 1)
     # Runs of equal values of one pair share the middle of their ranks.
-    begins = np.ones(pooled.pair.size, dtype=bool)
-    begins[1:] = (pooled.values[1:] != pooled.values[:-1]) | (pooled.pair[1:] != pooled.pair[:-1])
+    begins = np.ones(pooled.ranked.size, dtype=bool)
+    begins[1:] = pooled.ranked[1:] != pooled.ranked[:-1]
     first = np.flatnonzero(begins)
     lengths = np.diff(first, append=begins.size)
     tied = np.flatnonzero(lengths > 1)
     first, lengths = first[tied], lengths[tied]
-    rank[ranges(first, lengths)] = np.repeat(rank[first] + (lengths - 1) / 2, lengths)
-    ties = _sums(pooled.pair[first], lengths.astype(np.float64) ** 3 - lengths, old.size)
-    above = _sums(pooled.pair, rank * pooled.is_new, old.size) - n_new * (n_new + 1) / 2
+    pair = pooled.ranked[first] >> pooled.bits
+    ties = _sums(pair, lengths.astype(np.float64) ** 3 - lengths, old.size)
+    beyond = (np.arange(int(lengths.sum())) - np.repeat(np.cumsum(lengths) - lengths, lengths)) * 2
+    moved = (np.repeat(lengths - 1, lengths) - beyond) * pooled.is_new[ranges(first, lengths)] / 2
+    above = ranks + _sums(np.repeat(pair, lengths), moved, old.size) - n_new * (n_new + 1) / 2
     middle, total = n_old * n_new / 2, n_old + n_new
     extreme = np.maximum(above, n_old * n_new - above)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -168,11 +188,11 @@ def _mood(groups: Groups, old: IntArray, new: IntArray, p: float) -> tuple[Float
     n_old, n_new = groups.sizes[old], groups.sizes[new]
     wanted = (n_old + n_new - 1) * p
     lower = np.floor(wanted).astype(np.int64)
-    below, above = (pooled.values[pooled.starts[:-1] + at] for at in (lower, np.minimum(lower + 1, n_old + n_new - 1)))
-    beyond = pooled.values > interpolated(below, above, wanted - lower)[pooled.pair]
-    k_old, k_new = (
-        np.bincount(pooled.pair[beyond & side], minlength=old.size) for side in (~pooled.is_new, pooled.is_new)
-    )
+    values = pooled.values
+    below, above = (values[pooled.starts[:-1] + at] for at in (lower, np.minimum(lower + 1, n_old + n_new - 1)))
+    pair = pooled.pair
+    beyond = values > interpolated(below, above, wanted - lower)[pair]
+    k_old, k_new = (np.bincount(pair[beyond & side], minlength=old.size) for side in (~pooled.is_new, pooled.is_new))
     return fisher_mid_p(k_old, n_old, k_new, n_new), np.sign(k_new / n_new - k_old / n_old).astype(np.int64)
 
 

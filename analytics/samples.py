@@ -24,8 +24,8 @@ class Groups:
 
     values: FloatArray
     starts: IntArray
-    # Every value of all groups, ascending, with its group: known where they came so.
-    ordered: tuple[FloatArray, Numbers] | None = None
+    # Every value of all groups, ascending, and where each of `values` stands among them: known where they came so.
+    ordered: tuple[FloatArray, IntArray] | None = None
 
     @classmethod
     def of(cls, values: npt.ArrayLike, groups: npt.ArrayLike, count: int) -> Groups:
@@ -41,7 +41,8 @@ class Groups:
         """The same of values that ascend already."""
         numbers = small_numbers(groups, count)
         starts = np.concatenate([[0], np.cumsum(np.bincount(numbers, minlength=count))])
-        return cls(values[stable_order(numbers, count)], starts, (values, numbers))
+        order = stable_order(numbers, count)
+        return cls(values[order], starts, (values, order))
 
     @classmethod
     def nothing(cls, count: int) -> Groups:
@@ -54,12 +55,15 @@ class Groups:
         return np.diff(self.starts)
 
     @property
-    def ascending(self) -> tuple[FloatArray, Numbers]:
-        """Every value of all groups, ascending, and the group of each."""
-        if self.ordered is not None:
-            return self.ordered
-        order = np.argsort(self.values)
-        return self.values[order], np.repeat(np.arange(self.sizes.size), self.sizes)[order]
+    def ranked(self) -> tuple[FloatArray, IntArray]:
+        """Every different value of all groups, ascending, and the place among them of each of `values`."""
+        if self.ordered is None:
+            distinct, ranks = np.unique(self.values, return_inverse=True)
+            return distinct, ranks
+        ascending, order = self.ordered
+        begins = np.ones(ascending.size, dtype=bool)
+        begins[1:] = ascending[1:] != ascending[:-1]
+        return ascending[begins], (np.cumsum(begins) - 1)[order]
 
     def at(self, places: IntArray) -> FloatArray:
         """The values at some places."""

@@ -40,18 +40,21 @@ class DuckEngine:
         """Every column of a query as arrays."""
         return [_without_mask(column) for column in self.con.execute(query).fetchnumpy().values()]
 
-    def numbered(self, query: str, text: str) -> tuple[list[npt.NDArray[Any]], Callable[[], npt.NDArray[np.int64]]]:
+    def numbered(self, query: str, text: str) -> tuple[list[npt.NDArray[Any]], Callable[[], npt.NDArray[Any]]]:
         """Columns of a query; Polars numbers a million texts before Python could make objects of them."""
         # Not every command that reads a lake waits for it to be imported.
         import polars as pl
 
+        # Texts as Polars has them, so that it need not copy them.
+        self.con.execute("SET produce_arrow_string_view = true")
+        self.con.execute("SET arrow_output_version = '1.4'")
         frame = pl.DataFrame(_Stream(self.con.sql(query)))
         texts = frame[text]
 
-        def numbers() -> npt.NDArray[np.int64]:
+        def numbers() -> npt.NDArray[Any]:
             # Categories of its own, which are forgotten with it.
             found = texts.cast(pl.Categorical(pl.Categories.random())).to_physical()
-            return found.cast(pl.Int64).fill_null(-1).to_numpy()
+            return found.to_numpy() if not found.null_count() else found.cast(pl.Int64).fill_null(-1).to_numpy()
 
         return [frame[name].to_numpy() for name in frame.columns if name != text], numbers
 

@@ -123,11 +123,11 @@ class SparkEngine:
         """Every column of a query, brought here as Arrow."""
         return [column.to_numpy() for column in self.session.sql(query).toArrow().columns]
 
-    def numbered(self, query: str, text: str) -> tuple[list[npt.NDArray[Any]], Callable[[], npt.NDArray[np.int64]]]:
+    def numbered(self, query: str, text: str) -> tuple[list[npt.NDArray[Any]], Callable[[], npt.NDArray[Any]]]:
         """Columns of a query, brought here as Arrow, whose dictionary numbers texts."""
         table = self.session.sql(query).toArrow()
 
-        def numbers() -> npt.NDArray[np.int64]:
+        def numbers() -> npt.NDArray[Any]:
             texts: pa.DictionaryArray = table.column(text).combine_chunks().dictionary_encode()
             return np.asarray(texts.indices.fill_null(-1).to_numpy(), dtype=np.int64)
 

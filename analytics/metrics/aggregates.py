@@ -18,7 +18,7 @@ from analytics.engines import Engine
 from analytics.metrics.coverage import SCOPES
 from analytics.metrics.grid import Grid, cell_sql, create_observations, members_join, place_sql
 from analytics.metrics.metric import MICROSECONDS, TRILLION, Metric
-from analytics.samples import FloatArray, Groups, IntArray, PackedGroups
+from analytics.samples import FloatArray, Groups, IntArray, Numbers, PackedGroups
 from analytics.statistics import (
     clustered_mean_interval,
     interpolated,
@@ -65,7 +65,7 @@ class Durations(NamedTuple):
 
     cells: IntArray
     amounts: IntArray
-    clusters: Callable[[], IntArray] | None
+    clusters: Callable[[], Numbers] | None
 
 
 @dataclass
@@ -237,7 +237,8 @@ class Aggregation:
         if self.metric.kind != "quantile" or rows_at_most > MOST_ROWS_HERE:
             return
         query = (
-            f"SELECT {cell_sql(self.grid, self.metric)} AS cell, o.amount_us{', o.cluster' if self._clustered else ''} "
+            f"SELECT CAST({cell_sql(self.grid, self.metric)} AS INT) AS cell, "
+            f"o.amount_us{', o.cluster' if self._clustered else ''} "
             "FROM dated AS o WHERE o.excluded IS NULL"
         )
         if not self._clustered:

@@ -267,15 +267,13 @@ def median_by_cluster(durations: Durations, width: int) -> Values | None:
     assert ask is not None
     if not cells.size:
         return cells, amounts.astype(np.float64), np.zeros(0, dtype=np.int64)
-    clusters = ask()
-    alone = np.flatnonzero(clusters < 0)
-    if alone.size:
-        clusters = clusters.copy()
-        clusters[alone] = clusters.max() + 1 + np.arange(alone.size)
     # Cluster, quarter and series, and below them the row: sorting numbers is faster than finding their order.
+    key = ask().astype(np.int64)
+    alone = np.flatnonzero(key < 0)
+    key[alone] = key.max() + 1 + np.arange(alone.size)
     bits = cells.size.bit_length()
-    key = clusters * width
-    key += np.tile(np.arange(width), int(cells.max()) // width + 1)[cells]
+    key *= width
+    key += np.tile(np.arange(width, dtype=np.int16), int(cells.max()) // width + 1)[cells]
     key <<= bits
     key |= np.arange(cells.size)
     key.sort()
