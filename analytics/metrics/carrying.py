@@ -4,10 +4,11 @@ A measuring notes what it was made from: a digest of every quarter of every tabl
 that a value depends on. A value is carried over only where nothing differs that could reach it; whatever is doubtful is
 measured again, so that the values are those of a measuring of everything (a test holds them together).
 
-A change of `OWN_DAY` tables reaches the values of its own quarter, because a row of theirs is counted on its own day;
-a change of any other table of a query reaches all quarters. A quarter is compared with the one before, so a change
-reaches the next one too. Quarters that are not over at either cut-off are always measured again, and so are those with
-rows that last until the cut-off (`LASTING`), by the metrics that ask for it.
+A change of `OWN_DAY` tables reaches the values of its own quarter, because a row of theirs is counted on its own day,
+or on one of its `OWN_DAYS`, or in the quarter that it is about (`OWN_QUARTER`); a change of any other table of a query
+reaches all quarters. A quarter is compared with the one before, so a change reaches the next one too. Quarters that are
+not over at either cut-off are always measured again, and so are those with rows that last until the cut-off and are not
+yet longer than everything they are held against (`LASTING`), by the metrics that ask for it.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from importlib import metadata, resources
 from importlib.resources.abc import Traversable
+from typing import NamedTuple
 
 import duckdb
 import polars as pl
@@ -50,9 +52,24 @@ OWN_DAY = frozenset(
         "survey_answers",
     }
 )
-# What says of a row that it lasts until the cut-off: what is made of such a row and of the cut-off (the table `params`)
-# moves with it though nothing has happened.
-LASTING = {"service_deployments": "recovery_open"}
+# The same of tables whose rows are counted on one of several days.
+OWN_DAYS = {"service_incidents": ("opened_day", "day")}
+# Each row tells of a quarter, and in every query what is made of it is counted in that quarter.
+OWN_QUARTER = frozenset({"quarters"})
+
+
+class Lasting(NamedTuple):
+    """What says of a row that it lasts until the cut-off and since when, and how long the others took."""
+
+    column: str
+    since: str
+    ended_us: str
+
+
+# What is made of such a row and of the cut-off (the table `params`) moves with it though nothing has happened: until it
+# has lasted longer than any other took. From then on it is longer than whatever a median or a test counts.
+LASTING = {"service_deployments": Lasting("recovery_open", "coalesce(finished_at, created_at)", "recovery_us")}
+_COUNTS_SHORTER = "recovery_median"
 _PARAMS = re.compile(r"\bparams\b")
 # Told in full by the snapshot that a measuring begins with.
 _IN_SNAPSHOT = frozenset({"services"})
@@ -63,9 +80,10 @@ _CODE = (".py", ".sql")
 class Basis:
     """What values are made from: digests of the tables by quarter, of everything else, and the quarters themselves.
 
-    `facts` of `OWN_DAY` tables are digests of rows, in whatever order and file. Of a table with `LASTING` rows there
-    are also those of `TABLE.COLUMN`: the cut-off in a quarter that has some. `files` are digests of the tables' bytes:
-    the same bytes need no second look.
+    `facts` of tables whose rows reach quarters of their own are digests of rows, in whatever order and file. Of a table
+    with `LASTING` rows there are also those of `TABLE.COLUMN`: the cut-off in a quarter in which it counts. `files` are
+    digests of the tables' bytes: the same bytes need no second look. `spans` are when the youngest lasting row of a
+    quarter began and how long the longest other one took, in microseconds, -1 where there is none.
     """
 
     cut_off: str
@@ -73,6 +91,7 @@ class Basis:
     facts: Mapping[tuple[str, str], str]
     quarters: tuple[str, ...]
     files: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    spans: Mapping[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
 
     def rows(self) -> list[tuple[str, str, str, str]]:
         """As rows of the table `measured_from`: kind, name, quarter, fingerprint."""
@@ -81,6 +100,7 @@ class Basis:
             *(("rule", name, "", digest) for name, digest in self.rules.items()),
             *(("facts", name, quarter, digest) for (name, quarter), digest in self.facts.items()),
             *(("files", name, quarter, digest) for (name, quarter), digest in self.files.items()),
+            *(("span", name, quarter, json.dumps(span)) for (name, quarter), span in self.spans.items()),
             *(("quarter", "", quarter, "") for quarter in self.quarters),
         ]
 
@@ -97,6 +117,7 @@ class Basis:
             {(name, quarter): digest for kind, name, quarter, digest in noted if kind == "facts"},
             tuple(sorted(quarter for kind, _, quarter, _ in noted if kind == "quarter")),
             {(name, quarter): digest for kind, name, quarter, digest in noted if kind == "files"},
+            {(name, quarter): _span(digest) for kind, name, quarter, digest in noted if kind == "span"},
         )
 
 
@@ -121,56 +142,116 @@ def present_basis(
         ),
         "collected": _digest(sorted(snapshot.collected)),
     }
+    if old is not None and old.rules != rules:
+        old = None  # who wrote it may have made digests otherwise
     files = {
         (table, quarter): digest
         for table in sorted(tables - _IN_SNAPSHOT)
         for quarter, digest in table_digests(settings, table).items()
     }
-    cut_off = snapshot.now.isoformat()
     facts: dict[tuple[str, str], str] = {}
+    spans: dict[tuple[str, str], tuple[int, int]] = {}
     for table in sorted(tables - _IN_SNAPSHOT):
-        present = {key: digest for key, digest in files.items() if key[0] == table}
+        present = _only(table, files)
         if table in OWN_DAY:
-            facts |= _of_rows(con, table, present, old, cut_off)
+            digests, of_table = _of_rows(con, table, present, old)
+            facts |= digests
+            spans |= of_table
+        elif table in OWN_DAYS:
+            facts |= _of_days(con, table, present, old)
+        elif table in OWN_QUARTER:
+            facts |= _of_quarters(con, table)
         else:
             facts |= present
-    return Basis(cut_off, rules, facts, tuple(map(str, quarters)), files)
+    cut_off = snapshot.now.isoformat()
+    return Basis(cut_off, rules, facts | _moving(spans, snapshot.now), tuple(map(str, quarters)), files, spans)
+
+
+def _only(table: str, digests: Mapping[tuple[str, str], str]) -> dict[tuple[str, str], str]:
+    return {key: digest for key, digest in digests.items() if key[0] == table}
+
+
+def _moving(spans: Mapping[tuple[str, str], tuple[int, int]], cut_off: datetime) -> dict[tuple[str, str], str]:
+    """By quarter, of tables with `LASTING` rows: the cut-off where any of them may be shorter than another row took."""
+    now = (cut_off - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+    longest: dict[str, int] = {}
+    for (table, _), (_, ended) in spans.items():
+        longest[table] = max(longest.get(table, -1), ended)
+    return {
+        (f"{table}.{LASTING[table].column}", quarter): (
+            cut_off.isoformat() if began >= 0 and now - began <= longest[table] else ""
+        )
+        for (table, quarter), (began, _) in spans.items()
+    }
 
 
 def _of_rows(
-    con: duckdb.DuckDBPyConnection, table: str, files: Mapping[tuple[str, str], str], old: Basis | None, cut_off: str
-) -> dict[tuple[str, str], str]:
-    """Digests of a table's rows by quarter; those of quarters whose files are as before are as before."""
+    con: duckdb.DuckDBPyConnection, table: str, files: Mapping[tuple[str, str], str], old: Basis | None
+) -> tuple[dict[tuple[str, str], str], dict[tuple[str, str], tuple[int, int]]]:
+    """Digests of a table's rows by quarter, and their spans; as before where the files are."""
     lasting = LASTING.get(table)
-    last = f"{table}.{lasting}"
     found: dict[tuple[str, str], str] = {}
+    spans: dict[tuple[str, str], tuple[int, int]] = {}
     wanted = []
     for key, digest in files.items():
-        quarter = key[1]
-        told = old.facts if old is not None and old.files.get(key) == digest else {}
-        if key in told and (lasting is None or (last, quarter) in told):
-            found[key] = told[key]
-            if lasting is not None:
-                found[last, quarter] = cut_off if told[last, quarter] else ""
-        elif quarter == UNDATED:
+        if old is not None and old.files.get(key) == digest and key in old.facts and (not lasting or key in old.spans):
+            found[key] = old.facts[key]
+            if lasting:
+                spans[key] = old.spans[key]
+        elif key[1] == UNDATED:
             found[key] = digest
+            if lasting:
+                spans[key] = (-1, -1)  # reaches every quarter anyway
         else:
-            wanted.append(quarter)
+            wanted.append(key[1])
     if not wanted:
-        return found
-    columns = ", ".join(f't."{column}"' for column in TABLES[table].columns)
-    # A sum and an exclusive or of 64 bits each, and how many: rows in any order.
+        return found, spans
+    began = f"max(epoch_us(CASE WHEN {lasting.column} THEN {lasting.since} END))" if lasting else "NULL"
+    ended = f"max({lasting.ended_us})" if lasting else "NULL"
     rows = con.execute(
-        f"SELECT c.quarter, concat_ws('-', count(*), sum(hash({columns})), bit_xor(hash({columns}))), "
-        f"bool_or({'false' if lasting is None else lasting}) FROM {table} AS t "
+        f"SELECT c.quarter, {_rows_digest(table)}, coalesce({began}, -1), coalesce({ended}, -1) FROM {table} AS t "
         "JOIN (SELECT day, quarter FROM calendar WHERE list_contains(?, quarter)) AS c ON c.day = t.day GROUP BY 1",
         [wanted],
     ).fetchall()
-    for quarter, digest, lasts in rows:
+    for quarter, digest, youngest, longest in rows:
         found[table, quarter] = digest
-        if lasting is not None:
-            found[last, quarter] = cut_off if lasts else ""
-    return found
+        if lasting:
+            spans[table, quarter] = (int(youngest), int(longest))
+    return found, spans
+
+
+def _of_days(
+    con: duckdb.DuckDBPyConnection, table: str, files: Mapping[tuple[str, str], str], old: Basis | None
+) -> dict[tuple[str, str], str]:
+    """Digests of the rows of `OWN_DAYS` tables by quarter: a row is one of each quarter that has one of its days."""
+    if old is not None and _only(table, old.files) == files:
+        return _only(table, old.facts)
+    found = {key: digest for key, digest in files.items() if key[1] == UNDATED}
+    first, *others = OWN_DAYS[table]
+    days = [f"SELECT *, {first} AS own_day FROM {table}"]
+    days += [f"SELECT *, {other} AS own_day FROM {table} WHERE {other} IS DISTINCT FROM {first}" for other in others]
+    rows = con.execute(
+        f"SELECT c.quarter, {_rows_digest(table, 't.own_day')} FROM ({' UNION ALL '.join(days)}) AS t "
+        "JOIN calendar AS c ON c.day = t.own_day GROUP BY 1"
+    ).fetchall()
+    return found | {(table, quarter): digest for quarter, digest in rows}
+
+
+def _of_quarters(con: duckdb.DuckDBPyConnection, table: str) -> dict[tuple[str, str], str]:
+    """Digests of the rows of `OWN_QUARTER` tables by the quarter that they tell of."""
+    rows = con.execute(f"SELECT t.quarter, {_rows_digest(table)} FROM {table} AS t GROUP BY 1").fetchall()
+    return {(table, quarter): digest for quarter, digest in rows}
+
+
+def _rows_digest(table: str, *more: str) -> str:
+    """SQL of a digest of rows `t`, in any order: a sum and an exclusive or of 64 bits each, and how many."""
+    columns = ", ".join([*(f't."{column}"' for column in TABLES[table].columns), *more])
+    return f"concat_ws('-', count(*), sum(hash({columns})), bit_xor(hash({columns})))"
+
+
+def _span(text: str) -> tuple[int, int]:
+    began, ended = json.loads(text)
+    return int(began), int(ended)
 
 
 def noted_basis(con: duckdb.DuckDBPyConnection, settings: Settings) -> Basis | None:
@@ -224,14 +305,17 @@ def stale_quarters(
     for table, quarter in {key for key in {*old.facts, *new.facts} if old.facts.get(key) != new.facts.get(key)}:
         changed.setdefault(table, set()).add(quarter)
     found = {}
+    own = OWN_DAY | OWN_DAYS.keys() | OWN_QUARTER
     for metric in metrics:
         # Reasons ask whether anything was deployed.
         tables = {*metric.tables, "service_deployments"} if metric.needs_deployments else set(metric.tables)
-        if asks_for_cut_off(metric):
-            tables |= {f"{table}.{column}" for table, column in LASTING.items() if table in tables}
         reached = set(always)
+        if asks_for_cut_off(metric):
+            if metric.kind != _COUNTS_SHORTER:
+                reached = set(everything)
+            tables |= {f"{table}.{lasting.column}" for table, lasting in LASTING.items() if table in tables}
         for table in tables & changed.keys():
-            if table.split(".")[0] not in OWN_DAY or UNDATED in changed[table]:
+            if table.split(".")[0] not in own or UNDATED in changed[table]:
                 reached = set(everything)
                 break
             reached |= {number for number, name in enumerate(names) if name in changed[table]}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import polars as pl
@@ -21,7 +22,10 @@ from analytics.metrics.carrying import (
     LASTING,
     NOTE,
     OWN_DAY,
+    OWN_DAYS,
+    OWN_QUARTER,
     Basis,
+    _moving,
     asks_for_cut_off,
     changed_quarters,
     forget_basis,
@@ -80,6 +84,37 @@ def test_what_lasts_until_the_cut_off_reaches_only_who_asks_for_it() -> None:
     assert stale(after, metrics=[recovery]) == {recovery.name: [0, 1, 3]}
 
 
+def test_what_lasts_counts_until_it_is_longer_than_all_that_has_ended() -> None:
+    day = 86_400_000_000
+    spans = {
+        ("service_deployments", "2025-Q4"): (0, 9 * day),
+        ("service_deployments", "2026-Q1"): (5 * day, 2 * day),
+        ("service_deployments", "2026-Q2"): (-1, 1 * day),
+    }
+
+    def moving(at: str) -> dict[str, str]:
+        found = _moving(spans, datetime.fromisoformat(at))
+        return {quarter: moment for (table, quarter), moment in found.items() if table.endswith("s.recovery_open")}
+
+    at = "1970-01-10T00:00:00+00:00"
+    assert moving(at) == {"2025-Q4": at, "2026-Q1": at, "2026-Q2": ""}
+    at = "1970-01-10T00:00:00.000001+00:00"
+    assert moving(at) == {"2025-Q4": "", "2026-Q1": at, "2026-Q2": ""}
+    assert set(moving("1970-01-16T00:00:00+00:00").values()) == {""}
+
+
+def test_who_makes_something_else_of_what_lasts_is_measured_in_every_quarter() -> None:
+    counting = replace(BY_NAME["failed_deployment_recovery_time"], kind="quantile")
+    assert stale(BEFORE, metrics=[counting]) == {counting.name: [0, 1, 2, 3]}
+
+
+@pytest.mark.parametrize(
+    ("table", "metric"), [("service_incidents", "config_drift_incidents"), ("quarters", "runbook_freshness")]
+)
+def test_a_row_reaches_the_quarters_of_its_days_and_the_one_that_it_tells_of(table: str, metric: str) -> None:
+    assert stale(changed(table, "2025-Q4"), metrics=[BY_NAME[metric]]) == {metric: [0, 1, 3]}
+
+
 @pytest.mark.parametrize(("table", "quarter"), [("deployment_checks", "2025-Q4"), ("service_deployments", "undated")])
 def test_what_may_count_on_another_day_reaches_every_quarter(table: str, quarter: str) -> None:
     assert stale(changed(table, quarter))[CHECKED.name] == [0, 1, 2, 3]
@@ -98,7 +133,10 @@ def test_a_quarter_that_was_not_over_or_not_measured_is_measured() -> None:
 
 
 def test_a_basis_is_noted_whole() -> None:
-    assert Basis.of_rows(BEFORE.rows()) == BEFORE
+    whole = replace(
+        BEFORE, files={("change_lead", "2026-Q1"): "c"}, spans={("service_deployments", "2026-Q1"): (1, -1)}
+    )
+    assert Basis.of_rows(whole.rows()) == whole
     assert Basis.of_rows([]) is None
 
 
@@ -192,6 +230,28 @@ def test_an_update_equals_a_measuring_of_everything(sample: Settings, data: st.D
     assert rows(sample, "metric_values") == updated
     assert rows(sample, "restatements") == retold
     assert len(retold) >= len(told)
+
+
+@pytest.mark.usefixtures("_unpublished")
+def test_another_day_of_a_row_and_another_end_of_a_quarter_are_measured(sample: Settings) -> None:
+    """Incidents whose restoration lies in the quarter before, and what counts at the end of a quarter."""
+    measure(sample)
+    before = rows(sample, "metric_values")
+    with connect(sample) as con:
+        con.execute(f"CREATE TABLE calendar AS SELECT * FROM {lake_relation(sample, 'calendar')}")
+        for table, changes in {
+            "service_incidents": "CASE WHEN opened_day < DATE '2026-07-01' THEN day ELSE day - 92 END AS day",
+            "quarters": "CASE WHEN quarter = '2026-Q2' THEN last_day ELSE runbooks_from END AS runbooks_from",
+        }.items():
+            con.execute(f"CREATE TABLE known_{table} AS SELECT * FROM {lake_relation(sample, table)}")
+            write_table(con, sample, table, f"SELECT * REPLACE ({changes}) FROM known_{table}")
+    measure(sample)
+    updated = rows(sample, "metric_values")
+    differing = {row[0] for row in {*before} ^ {*updated}}
+    assert {"incident_time_to_restore", "runbook_freshness"} <= differing
+    forget_basis(sample)
+    measure(sample)
+    assert rows(sample, "metric_values") == updated
 
 
 @pytest.mark.usefixtures("_unpublished")
@@ -305,7 +365,10 @@ def test_who_asks_for_the_cut_off_reads_only_tables_that_say_which_rows_last_unt
     asking = [metric for metric in METRICS if asks_for_cut_off(metric)]
     assert [metric.name for metric in asking] == ["failed_deployment_recovery_time"]
     assert all(LASTING.keys() >= set(metric.tables) for metric in asking)
+    assert all({lasting.column, lasting.ended_us} <= TABLES[table].columns.keys() for table, lasting in LASTING.items())
 
 
 def test_every_table_of_own_days_is_dated_by_its_day() -> None:
     assert {measuring_date(table) for table in OWN_DAY} == {"day"}
+    assert all(measuring_date(table) == days[0] for table, days in OWN_DAYS.items())
+    assert all("quarter" in TABLES[table].columns and measuring_date(table) is None for table in OWN_QUARTER)
