@@ -88,19 +88,22 @@ class PackedGroups:
     least: int
 
     @classmethod
-    def of(cls, values: IntArray, groups: Numbers, count: int) -> Groups | PackedGroups:
-        """Values with the number of the group of each, in any order; not packed where both have no room in one."""
+    def of(cls, values: IntArray, groups: Numbers, count: int, keys: IntArray | None = None) -> Groups | PackedGroups:
+        """Values with the number of the group of each, in any order; not packed where both have no room in one.
+
+        `keys` is memory that may be overwritten: to have new memory takes as long as to sort it.
+        """
         least = int(values.min(initial=0))
         bits = (int(values.max(initial=0)) - least).bit_length()
         if bits + count.bit_length() > 63:
             return Groups.of(values, groups, count)
-        keys = groups.astype(np.int64)
-        sizes = np.bincount(groups, minlength=count)
-        keys <<= bits
+        if keys is None:
+            keys = np.empty(groups.size, dtype=np.int64)
+        np.left_shift(groups, bits, out=keys, dtype=np.int64)
         keys += values
         keys -= least
         keys.sort()
-        return cls(keys, np.concatenate([[0], np.cumsum(sizes)]), bits, least)
+        return cls(keys, np.searchsorted(keys, np.arange(count + 1) << bits), bits, least)
 
     @property
     def sizes(self) -> IntArray:

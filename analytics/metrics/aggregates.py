@@ -151,7 +151,9 @@ class Aggregation:
                 np.add.at(count, place, number)
             if self._weekly is not None:
                 whole = mine[-1] >= 0
-                np.add.at(self._weekly, (place[whole], mine[-1][whole]), mine[0][whole])
+                at = place[whole].astype(np.int64) * self._weekly.shape[1] + mine[-1][whole]
+                counted = np.bincount(at, weights=mine[0][whole], minlength=self._weekly.size)
+                self._weekly += counted.reshape(self._weekly.shape)
         self._sums = (counts[1], counts[2]) if summed else None
         out = np.flatnonzero(why >= 0)
         rows, why = numbers[0][out], why[out]
@@ -254,6 +256,7 @@ class Aggregation:
         cells, amounts, clusters = durations
         if clusters is None:
             cells, amounts = _ascending(cells, amounts)
+        keys = np.empty(0 if clusters is None else cells.size, dtype=np.int64)
         for scope, row, place in self.grid.places_by_scope(self.metric, cells):
             mine = amounts if row is None else amounts[row]
             groups: Groups | PackedGroups
@@ -261,7 +264,7 @@ class Aggregation:
                 groups = Groups.of_ascending(mine.astype(np.float64), place, self.size)
                 self.samples[scope] = groups, Groups.nothing(self.size)
             else:
-                groups = PackedGroups.of(mine, place, self.size)
+                groups = PackedGroups.of(mine, place, self.size, keys[: place.size] if row is None else None)
             places = np.flatnonzero(groups.sizes)
             for metric in metrics:
                 self._quantile(results[metric.name], groups, places, metric.quantile, unit)

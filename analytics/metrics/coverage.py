@@ -158,15 +158,13 @@ def coverage(snapshot: Snapshot, calendar: Calendar, quarters: Sequence[Quarter]
     first, after = spans[:, :, 0], spans[:, :, 1]
     is_live = first < after
     shape = (len(snapshot.scopes), len(quarters))
-    made = Coverage(*(np.zeros(shape, dtype=np.int64) for _ in range(3)))
-    for scope, members in enumerate(snapshot.scopes.values()):
-        chosen = [names[name] for name in members]
-        live = is_live[chosen]
-        made.live[scope] = live.sum(axis=0)
-        made.first[scope] = np.where(live, first[chosen], date.max.toordinal()).min(
-            axis=0, initial=date.max.toordinal()
-        )
-        made.after[scope] = np.where(live, after[chosen], 0).max(axis=0, initial=0)
+    made = Coverage(*(np.full(shape, least, dtype=np.int64) for least in (0, date.max.toordinal(), 0)))
+    belonging = [(scope, names[name]) for scope, members in enumerate(snapshot.scopes.values()) for name in members]
+    scope, chosen = np.array(belonging, dtype=np.int64).reshape(-1, 2).T
+    live = is_live[chosen]
+    np.add.at(made.live, scope, live)
+    np.minimum.at(made.first, scope, np.where(live, first[chosen], date.max.toordinal()))
+    np.maximum.at(made.after, scope, np.where(live, after[chosen], 0))
     return made
 
 

@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import date
 from functools import partial
 from queue import SimpleQueue
@@ -24,7 +25,7 @@ from analytics.engines import Engine
 from analytics.lake.parts import POLARS
 from analytics.lake.schemas import TABLES
 from analytics.metrics.aggregates import MOST_ROWS_HERE, Aggregation, LeftOut, Measured, Tally, read_left_out
-from analytics.metrics.coverage import OF_NOTHING, Snapshot, coverage, has_begun
+from analytics.metrics.coverage import OF_NOTHING, Coverage, Snapshot, coverage, has_begun
 from analytics.metrics.grid import Grid
 from analytics.metrics.metric import Metric
 from analytics.metrics.readings import (
@@ -48,19 +49,23 @@ MOST_SESSIONS = 4
 SCHEMA = {column: POLARS[kind] for column, kind in TABLES["metric_values"].columns.items()}
 
 
+@dataclass(frozen=True)
+class Ground:
+    """What values stand on: the covered days, and what says why there is none."""
+
+    coverage: Coverage
+    reasoning: Reasoning
+
+
 class Measuring:
     """What all metrics share: who belongs to whom, which days are covered, and the session that counts rows."""
 
     def __init__(self, engine: Engine, calendar: Calendar, snapshot: Snapshot, quarters: Sequence[Quarter]) -> None:
         self.engine = engine
         self.snapshot = snapshot
-        self.grid = grid = Grid(list(snapshot.scopes), quarters)
-        self.coverage = coverage(snapshot, calendar, quarters)
-        self.days = self.coverage.days
-        grid.read_members(engine)
-        begun = np.array([has_begun(snapshot, calendar, quarter) for quarter in grid.quarters], dtype=bool)
-        self.reasoning = Reasoning(snapshot, grid, self.coverage.live > 0, begun)
-        self._days: tuple[int, ...] | None = None
+        self.calendar = calendar
+        self.grid = Grid(list(snapshot.scopes), quarters)
+        self.grid.read_members(engine)
         self._room = _Room(MOST_ROWS_HERE)
 
     def frames(self, groups: Sequence[Sequence[Metric]], wanted: Iterable[int]) -> Iterator[pl.DataFrame]:
@@ -69,8 +74,16 @@ class Measuring:
         Groups are measured side by side; `reading` waits for `with_readings`, which compares every metric.
         """
         quarters = sorted(wanted)
-        self._use_days(tuple(sorted({near for quarter in quarters for near in (quarter - 1, quarter) if near >= 0})))
-        with self.engine.sessions(MOST_SESSIONS) as sessions, ThreadPoolExecutor(len(sessions)) as threads:
+        days = sorted({near for quarter in quarters for near in (quarter - 1, quarter) if near >= 0})
+        self.grid.create_days(self.engine, days)
+        clustered = {group[0].query: group[0] for group in groups if self.is_clustered(group[0])}
+        with (
+            self.engine.sessions(MOST_SESSIONS) as sessions,
+            ThreadPoolExecutor(len(sessions)) as threads,
+            ThreadPoolExecutor(1) as aside,
+        ):
+            # Known by the time that anything is counted.
+            ground = aside.submit(self._ground)
             idle: SimpleQueue[Engine] = SimpleQueue()
             for session in sessions:
                 idle.put(session)
@@ -87,9 +100,8 @@ class Measuring:
 
             # The longest first, and part of its work beside it: what counts is fetched while the rest is counted.
             left_out = {
-                group[0].query: in_session(partial(read_left_out, grid=self.grid, metric=group[0]))
-                for group in groups
-                if self.is_clustered(group[0])
+                query: in_session(partial(read_left_out, grid=self.grid, metric=metric))
+                for query, metric in clustered.items()
             }
             order = sorted(range(len(groups)), key=lambda number: groups[number][0].query not in left_out)
             found = {
@@ -99,6 +111,7 @@ class Measuring:
                         metrics=groups[number],
                         quarters=quarters,
                         left_out=left_out.get(groups[number][0].query),
+                        ground=ground,
                     )
                 )
                 for number in order
@@ -118,6 +131,7 @@ class Measuring:
         metrics: Sequence[Metric],
         quarters: Sequence[int],
         left_out: Future[LeftOut] | None,
+        ground: Future[Ground],
     ) -> pl.DataFrame:
         first = metrics[0]
         aggregation = Aggregation(engine, self.grid, first, clustered=left_out is not None)
@@ -133,23 +147,26 @@ class Measuring:
             tally = aggregation.tally(by_week=by_week, left_out=None if left_out is None else left_out.result)
             found = aggregation.values(metrics, tally)
             weekly = aggregation.weekly() if by_week else None
-            days = np.asarray(self.grid.spread(first, self.days), dtype=np.int64)
+            covered, reasoning = ground.result().coverage, ground.result().reasoning
+            days = np.asarray(self.grid.spread(first, covered.days), dtype=np.int64)
             comparing = Comparing(engine, self.grid, first, days, weekly, aggregation.samples, medians)
             newest = range(len(self.grid.quarters))[-READ_QUARTERS:]
             frames = []
             for metric in metrics:
                 measured = found[metric.name]
                 changes = comparing.changes(metric, measured, [quarter for quarter in quarters if quarter in newest])
-                reasons = self.reasoning.of(metric, measured, tally)
+                reasons = reasoning.of(metric, measured, tally)
                 self._finish(metric, measured, reasons, days, weekly)
-                frames.append(self._frame(metric, quarters, measured, reasons, tally, changes))
+                frames.append(self._frame(metric, quarters, ground.result(), measured, reasons, tally, changes))
         return pl.concat(frames)
 
-    def _use_days(self, numbers: tuple[int, ...]) -> None:
-        if numbers != self._days:
-            self.grid.create_days(self.engine, numbers)
-            self.reasoning.deployed = read_deployed(self.engine, self.grid)
-            self._days = numbers
+    def _ground(self) -> Ground:
+        covered = coverage(self.snapshot, self.calendar, self.grid.quarters)
+        begun = np.array(
+            [has_begun(self.snapshot, self.calendar, quarter) for quarter in self.grid.quarters], dtype=bool
+        )
+        deployed = read_deployed(self.engine, self.grid)
+        return Ground(covered, Reasoning(self.snapshot, self.grid, covered.live > 0, begun, deployed))
 
     def _finish(
         self, metric: Metric, measured: Measured, reasons: Reasons, days: IntArray, weekly: FloatArray | None
@@ -182,6 +199,7 @@ class Measuring:
         self,
         metric: Metric,
         quarters: Sequence[int],
+        ground: Ground,
         measured: Measured,
         reasons: Reasons,
         tally: Tally,
@@ -193,8 +211,8 @@ class Measuring:
         quarter = np.tile(np.repeat(np.array(quarters, dtype=np.int64), series), scopes)
         of_series = np.tile(np.arange(series), scopes * len(quarters))
         place = (scope * len(self.grid.quarters) + quarter) * series + of_series
-        missing = [", ".join(names) or None for names in self.reasoning.missing((*metric.entities, *metric.optional))]
-        live = self.coverage.live[scope, quarter]
+        missing = [", ".join(names) or None for names in ground.reasoning.missing((*metric.entities, *metric.optional))]
+        live = ground.coverage.live[scope, quarter]
         blended = live > 1
         if metric.subject == "team":
             blended &= np.isin(scope, self.grid.of_scope["organization"])
@@ -205,8 +223,8 @@ class Measuring:
             "series": pl.Series(metric.series, dtype=pl.String).gather(of_series),
             "reason": _texts(reasons[place]),
             "missing": pl.Series(missing, dtype=pl.String).gather(scope),
-            "covered_from": _dates(self.coverage.first[scope, quarter], live),
-            "covered_to": _dates(self.coverage.after[scope, quarter], live),
+            "covered_from": _dates(ground.coverage.first[scope, quarter], live),
+            "covered_to": _dates(ground.coverage.after[scope, quarter], live),
             "excluded": _left_out(measured.n.size, reasons, tally).gather(place),
             "blended": pl.Series(blended),
             "n": pl.Series(measured.n[place]),
@@ -309,14 +327,22 @@ def _texts(words: npt.NDArray[np.object_]) -> pl.Series:
 
 def _left_out(size: int, reasons: Reasons, tally: Tally) -> pl.Series:
     """By place: how many rows were left out for which reason, as JSON; all of them where nothing counts."""
-    rows: dict[int, dict[str, int]] = {}
-    for place, why, count in zip(*(column.tolist() for column in (tally.places, tally.why, tally.rows)), strict=True):
-        rows.setdefault(place, {})[tally.reasons[why]] = count
-    for place in np.flatnonzero(np.isin(reasons, list(OF_NOTHING)) & (tally.counted > 0)).tolist():
-        of_place = rows.setdefault(place, {})
-        of_place[reasons[place]] = of_place.get(reasons[place], 0) + int(tally.counted[place])
-    texts = ["{}"] * size
-    said = {reason: f"{json.dumps(reason)}: " for reason in (*tally.reasons, *OF_NOTHING)}
-    for place, of_place in rows.items():
-        texts[place] = "{" + ", ".join([f"{said[reason]}{of_place[reason]}" for reason in sorted(of_place)]) + "}"
-    return pl.Series(texts, dtype=pl.String)
+    known = sorted({*tally.reasons, *OF_NOTHING})
+    number = np.array([known.index(reason) for reason in tally.reasons], dtype=np.int64)
+    entries, rows = [tally.places * len(known) + number[tally.why]], [tally.rows]
+    for reason in OF_NOTHING:
+        of_nothing = np.flatnonzero((reasons == reason) & (tally.counted > 0))
+        entries.append(of_nothing * len(known) + known.index(reason))
+        rows.append(tally.counted[of_nothing])
+    entry, of_entry = np.unique(np.concatenate(entries), return_inverse=True)
+    summed = np.zeros(entry.size, dtype=np.int64)
+    np.add.at(summed, of_entry, np.concatenate(rows))
+    said = pl.Series([f"{json.dumps(reason)}: " for reason in known], dtype=pl.String)
+    texts = (
+        pl.DataFrame({"place": entry // len(known), "text": said.gather(entry % len(known)), "rows": summed})
+        .group_by("place", maintain_order=True)
+        .agg((pl.col("text") + pl.col("rows").cast(pl.String)).str.join(", "))
+    )
+    chosen = np.zeros(size, dtype=np.int64)
+    chosen[texts["place"].to_numpy()] = np.arange(1, texts.height + 1)
+    return pl.concat([pl.Series(["{}"]), "{" + texts["text"] + "}"]).gather(chosen)

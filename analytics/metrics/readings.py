@@ -275,20 +275,24 @@ def median_by_cluster(durations: Durations, width: int) -> Values | None:
     key *= width
     key += np.tile(np.arange(width, dtype=np.int16), int(cells.max()) // width + 1)[cells]
     key <<= bits
-    key |= np.arange(cells.size)
+    key |= np.arange(cells.size, dtype=np.int32)
     key.sort()
     row = key & ((1 << bits) - 1)
     key >>= bits
-    first = np.concatenate([[0], np.flatnonzero(key[1:] != key[:-1]) + 1])
-    sizes = np.diff(first, append=key.size)
+    begins = np.ones(key.size, dtype=bool)
+    np.not_equal(key[1:], key[:-1], out=begins[1:])
     mine = cells[row]
-    if _any_spans(mine != np.repeat(mine[first], sizes)):
+    if _any_spans((mine[1:] != mine[:-1]) & ~begins[1:]):
         return None
-    sorted_by_cluster = PackedGroups.of(amounts[row], np.repeat(np.arange(first.size), sizes), first.size)
-    low, high = (sorted_by_cluster.at(first + at) for at in ((sizes - 1) // 2, sizes // 2))
+    first = np.flatnonzero(begins)
+    sizes = np.diff(first, append=key.size)
+    np.cumsum(begins, out=key)
+    key -= 1
+    by_cluster = PackedGroups.of(amounts[row], key, first.size, key)
+    low, high = (by_cluster.at(first + at) for at in ((sizes - 1) // 2, sizes // 2))
     medians = low + (high - low) / 2
     order = np.argsort(medians)
-    return mine[first][order], medians[order], np.zeros(first.size, dtype=np.int64)
+    return mine[first][order].astype(np.int64), medians[order], np.zeros(first.size, dtype=np.int64)
 
 
 def _any_spans(spanning: npt.NDArray[Any]) -> bool:

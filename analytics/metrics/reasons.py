@@ -56,9 +56,7 @@ def read_deployed(engine: Engine, grid: Grid) -> Deployed:
 class Reasoning:
     """Gives the first reason that applies, from what was collected and what was deployed."""
 
-    def __init__(
-        self, snapshot: Snapshot, grid: Grid, live: BoolArray, begun: BoolArray, deployed: Deployed | None = None
-    ) -> None:
+    def __init__(self, snapshot: Snapshot, grid: Grid, live: BoolArray, begun: BoolArray, deployed: Deployed) -> None:
         self.snapshot = snapshot
         self.grid = grid
         self.live = live
@@ -77,7 +75,6 @@ class Reasoning:
 
     def of(self, metric: Metric, result: Measured, tally: Tally) -> Reasons:
         """By place: why there is no value, or None where there is one."""
-        assert self.deployed is not None
         missing = self.missing(metric.entities)
         some = np.array([bool(members) for members in self.members])
         # That nothing was deployed is said before that commits or incidents are missing (metrics.md E17).
