@@ -227,7 +227,7 @@ def _describe(
         parts.add("collection", {**_fields(row), **_naive(row, "first_at", "last_at")})
     for share in completeness(settings, con):
         parts.add("completeness", _fields(share))
-    for refused in quarantined(settings, con):
+    for refused in quarantined(settings, con, lake_relation(settings, "quarantine") if since else None):
         parts.add("quarantine", {name: value for name, value in _fields(refused).items() if name != "kept"})
     for source, repository_id, repository in _repository_ids(con):
         parts.add("repository_ids", {"source": source, "repository_id": repository_id, "repository": repository})

@@ -120,12 +120,15 @@ def windows(settings: Settings) -> list[Window]:
         return [Window(**row) for row in _fetch(found)]
 
 
-def quarantined(settings: Settings, con: duckdb.DuckDBPyConnection | None = None) -> list[Quarantined]:
+def quarantined(
+    settings: Settings, con: duckdb.DuckDBPyConnection | None = None, known: str | None = None
+) -> list[Quarantined]:
     """What does not count: refused records of each file's newest generation, and landed ones that are `kept`.
 
     Records of reason `after_cut_off` count once `now` has passed them; deployments of reason `unknown_enum` have a
     status that nobody knows and count as unknown. At most 10,000 rows per source, entity and
-    reason are listed, in the order of source, entity, file and line; `collection` counts all refused ones.
+    reason are listed, in the order of source, entity, file and line; `collection` counts all refused ones. A connection
+    and a relation `known` may be given as for `collection`.
     """
     now = settings.now().astimezone(UTC)
     listed: list[Quarantined] = []
@@ -140,7 +143,7 @@ def quarantined(settings: Settings, con: duckdb.DuckDBPyConnection | None = None
             listed += [Quarantined(**row) for row in _fetch(found)]
         for entity in ENTITIES:
             listed += _after_cut_off(con, entity, now)
-        listed += _unknown_states(con)
+        listed += _unknown_states(con, known)
     return sorted(listed, key=lambda row: (row.source, row.entity, row.origin, row.line, row.reason))
 
 
@@ -238,7 +241,7 @@ def _after_cut_off(con: duckdb.DuckDBPyConnection, entity: str, now: datetime) -
     return rows
 
 
-def _unknown_states(con: duckdb.DuckDBPyConnection) -> list[Quarantined]:
+def _unknown_states(con: duckdb.DuckDBPyConnection, known: str | None) -> list[Quarantined]:
     """Deployments with a status, or a state in their history, that is none of the known ones."""
     states = {"states": sorted(DEPLOYMENT_STATES)}
     said = (
@@ -246,8 +249,14 @@ def _unknown_states(con: duckdb.DuckDBPyConnection) -> list[Quarantined]:
         "coalesce(json_extract_string(payload, '$.statuses[*].state'), []), "
         "lambda state: state IS NOT NULL AND NOT list_contains($states, lower(state))), [])"
     )
-    known = con.execute(f"SELECT 1 FROM landed_items WHERE entity = 'deployments' AND len({said}) > 0 LIMIT 1", states)
-    if not known.fetchall():
+    looked_at = "landed_items"
+    if known and not con.execute(f"SELECT 1 FROM {known} WHERE reason = 'unknown_enum' LIMIT 1").fetchall():
+        # Nothing but a fresh item can have become a record that says something else.
+        looked_at = "(SELECT * FROM landed_items SEMI JOIN fresh_items USING (place))"
+    any_said = con.execute(
+        f"SELECT 1 FROM {looked_at} WHERE entity = 'deployments' AND len({said}) > 0 LIMIT 1", states
+    )
+    if not any_said.fetchall():
         return []
     winners = create_winners(con, "deployments")
     found = con.execute(

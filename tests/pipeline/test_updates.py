@@ -278,6 +278,15 @@ def test_files_of_quarters_that_nothing_touches_are_not_written_again(shop: Dail
     shop.check()
 
 
+def test_a_status_that_nobody_knows_is_shown_from_the_day_on_that_says_it(shop: Daily) -> None:
+    for day, status in enumerate(("sucess", None, "success"), start=1):
+        if status:
+            shop.world.deploy("d2", "c1", 11, status=status, updated_at=f"2026-02-0{day}T00:00:00Z")
+        assert shop.update(more(shop)).whole is None
+        assert len(rows_of(shop.settings.lake_dir).get("quarantine", ())) == (day < 3)
+    shop.check()
+
+
 def test_an_open_failure_is_not_written_again_because_the_cut_off_has_moved(shop: Daily) -> None:
     shop.world.incident("i1", 6)
     shop.update(more(shop), "2026-04-11T00:00:00Z")
