@@ -69,11 +69,17 @@ def match_attempts(engine: Engine, catalog: Catalog) -> None:
     table `proven_repositories` (digest in small letters, repository that its provenance names). Also creates
     `unmatched_environments` (repository, environment, service, rows, first_at, last_at): never guessed.
     """
+    match_places(engine, catalog)
+    create_tables(engine, "matched_attempts")
+
+
+def match_places(engine: Engine, catalog: Catalog) -> None:
+    """As `match_attempts`, without `matched_attempts`: `matched_deployments`, `matched_runs` and `matched_tags`."""
     _match_deployments(engine, catalog)
     _match_runs(engine, catalog)
     _match_tags(engine, catalog)
     engine.create_shared("matched_deployments", sql("matched_deployments.sql"))
-    create_tables(engine, "matched_runs", "matched_tags", "matched_attempts")
+    create_tables(engine, "matched_runs", "matched_tags")
 
 
 def _match_deployments(engine: Engine, catalog: Catalog) -> None:

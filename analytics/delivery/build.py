@@ -20,7 +20,7 @@ import duckdb
 from analytics import progress
 from analytics.catalog import Catalog, load_catalog
 from analytics.delivery.aside import aside
-from analytics.delivery.attempts import BuiltOf, match_attempts
+from analytics.delivery.attempts import BuiltOf, match_attempts, match_places
 from analytics.delivery.facts import delivery_facts
 from analytics.delivery.inputs import input_rows
 from analytics.delivery.overrides import load_overrides
@@ -104,7 +104,7 @@ def build(settings: Settings, *, full: bool = False) -> BuildSummary:
                     _landed(beside.engine, con), beside.engine, parts, settings, catalog, since, summary
                 )
             )
-            match_attempts(engine, catalog)
+            (match_places if update else match_attempts)(engine, catalog)
             if update:
                 assert isinstance(engine, DuckEngine)
                 update_facts(engine, beside, parts, settings, catalog, rules, incidents, update, summary)

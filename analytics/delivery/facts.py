@@ -86,8 +86,9 @@ def derive_services(
     catalog: Catalog,
     terms: Terms,
     built_of: BuiltOf | None,
+    attempts: str = "matched_attempts",
 ) -> None:
-    """Every fact of some services, from all that is known of them."""
+    """Every fact of some services, from all that is known of them; `attempts` is a table of all their attempts."""
     if not services:
         return
     con = engine.con
@@ -118,7 +119,7 @@ def derive_services(
                     repositories,
                     read_commits(con, needed),
                     read_pull_requests(con, needed),
-                    read_attempts(con, [service.name for service in batch]),
+                    read_attempts(con, [service.name for service in batch], attempts),
                     incidents,
                 ),
                 terms,

@@ -75,10 +75,12 @@ def read_pull_requests(con: duckdb.DuckDBPyConnection, repositories: Collection[
     yield from _rows(cursor)
 
 
-def read_attempts(con: duckdb.DuckDBPyConnection, services: Iterable[str]) -> Iterator[tuple[Any, ...]]:
+def read_attempts(
+    con: duckdb.DuckDBPyConnection, services: Iterable[str], table: str = "matched_attempts"
+) -> Iterator[tuple[Any, ...]]:
     """Rows of ATTEMPT_COLUMNS of some services."""
     cursor = con.execute(
-        f"SELECT {', '.join(ATTEMPT_COLUMNS)} FROM matched_attempts WHERE list_contains(?, service)", [list(services)]
+        f"SELECT {', '.join(ATTEMPT_COLUMNS)} FROM {table} WHERE list_contains(?, service)", [list(services)]
     )
     yield from _rows(cursor)
 

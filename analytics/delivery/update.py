@@ -14,6 +14,7 @@ from analytics.catalog import Catalog
 from analytics.delivery.aside import Aside
 from analytics.delivery.batch import FACT_TABLES, Terms
 from analytics.delivery.facts import derive_services
+from analytics.delivery.known_attempts import RAW_KEY, create_attempt_names, create_whole_attempts
 from analytics.delivery.loading import service_repositories
 from analytics.delivery.records import Incident, Rules
 from analytics.delivery.service_facts import KEPT_DEPLOYMENTS
@@ -54,10 +55,12 @@ def update_facts(
 ) -> None:
     """Derive again what is touched since the last build; needs what `delivery_facts` needs, with nothing proven.
 
-    Makes the tables `derived_services` (service), `continued_services` and `continued_deployment_keys`,
-    `continued_incident_keys` (service, key), which all sessions see.
+    In the place of `matched_attempts` it needs what `match_places` makes. Makes the tables `derived_services` (service)
+    and `continued_services`, `continued_deployment_keys`, `continued_incident_keys` (service, key), which all sessions
+    see.
     """
     con = engine.con
+    create_attempt_names(engine)
     repositories = service_repositories(engine, catalog.services)
     terms = Terms(rules, tuple(settings.bots), settings.calendar)
     create_attempt_inputs(con)
@@ -87,10 +90,19 @@ def update_facts(
         f"of {len(catalog.services):,} services, {len(continued.services):,} continued, "
         f"{len(services):,} derived from their beginning",
     )
-    derive_services(engine, parts, settings, services, repositories, incidents, catalog, terms, None)
     both = DuckEngine(con, settings, shared=True)
-    continued.create_tables(both)
     both.create_values("derived_services", {"service": "VARCHAR"}, [(service.name,) for service in services])
+    if services:
+        engine.create_table(
+            "derived_keys",
+            f"SELECT DISTINCT service, {RAW_KEY} AS deployment_key FROM matched_attempts "
+            "SEMI JOIN derived_services USING (service)",
+        )
+        create_whole_attempts(engine, settings, "derived_attempts", "derived_keys")
+        derive_services(
+            engine, parts, settings, services, repositories, incidents, catalog, terms, None, "derived_attempts"
+        )
+    continued.create_tables(both)
     for table in _ASIDE:
         beside.give(partial(_update_table, session, settings, table, parts.relation(table), summary))
     for table in (*FACT_TABLES, "commit_reach"):

@@ -19,6 +19,7 @@ from analytics.catalog import Service
 from analytics.delivery.attempts import ATTEMPT_COLUMNS
 from analytics.delivery.batch import COMMIT_COLUMNS, PULL_REQUEST_COLUMNS, Terms, reach_of
 from analytics.delivery.continuing import BehindWindow, Window, derive_window
+from analytics.delivery.known_attempts import create_whole_attempts
 from analytics.delivery.loading import prepare_commits
 from analytics.delivery.lookup import create_named_commits, spellings
 from analytics.delivery.records import Deployment, Incident
@@ -91,7 +92,7 @@ def read_windows(
     if not plain:
         return []
     engine.create_values("plain_services", _SERVICES, list(plain.items()))
-    lives = _create_window_keys(con, settings, slack)
+    lives = _create_window_keys(engine, settings, slack)
     _create_candidates(engine, settings, path_filtered)
     pairs = {
         "attempts": _grouped(con, f"SELECT service, {', '.join(ATTEMPT_COLUMNS)} FROM window_attempts"),
@@ -349,13 +350,14 @@ def _create_asked_before(con: duckdb.DuckDBPyConnection, settings: Settings) -> 
 
 
 def _create_window_keys(
-    con: duckdb.DuckDBPyConnection, settings: Settings, slack: int
+    engine: DuckEngine, settings: Settings, slack: int
 ) -> dict[str, tuple[datetime, datetime | None, Deployment, int]]:
     """The tables `windows` (service, folded, start, after), `window_keys` and `window_attempts`.
 
     Gives each window's start, when the earliest of its deployments began, what was live before it, and the number of
     the last deployment that was known.
     """
+    con = engine.con
     con.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE windows AS
@@ -404,10 +406,7 @@ def _create_window_keys(
         "JOIN windows AS w ON w.service = o.service AND o.happened_at >= w.start "
         "UNION SELECT k.service, k.deployment_key FROM changed_keys AS k SEMI JOIN windows USING (service)"
     )
-    con.execute(
-        "CREATE OR REPLACE TEMP TABLE window_attempts AS SELECT m.* FROM matched_attempts AS m "
-        "JOIN window_keys AS k ON k.service = m.service AND k.deployment_key = coalesce(m.run_id, m.source_id)"
-    )
+    create_whole_attempts(engine, settings, "window_attempts", "window_keys")
     rows = con.execute(
         """
         SELECT w.service, w.start,

@@ -397,7 +397,7 @@ FACT_TABLES = {
             "attempt_inputs",
             _columns("service, deployment_key, fingerprint"),
             None,
-            "Records behind each deployment of a service, in fingerprints.",
+            "Runs, tags and releases behind deployments of a service, in fingerprints.",
             published=False,
         ),
         Table(

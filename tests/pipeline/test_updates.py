@@ -319,6 +319,86 @@ def test_a_window_reaches_back_to_what_its_deployments_speak_of(
     daily.check()
 
 
+def test_an_artifact_that_is_recorded_later_says_whose_deployment_it_was_and_of_what(shop: Daily) -> None:
+    world = shop.world
+    artifact = {"digest": world.digest("bytes"), "name": "payments-image"}
+    world.commit("b0", -200, repository="acme/billing")
+    world.deploy("b0", "b0", -199, repository="acme/billing")
+    world.commit("b1", 6, "b0", repository="acme/billing")
+    for number in (1, 2):
+        world.deploy(f"g{number}", f"g{number}", 10 * number, repository="acme/gitops", digest="bytes")
+    shop.update(more(shop))
+    told = (("billing", "b0", "04"), ("billing", "b1", "05"), ("shop", "c1", "06"))
+    for repository, commit, day in told:
+        sha, at = world.sha(commit), f"2026-03-{day}T00:00:00Z"
+        world.add("artifacts", **artifact, repository=f"acme/{repository}", sha=sha, updated_at=at)
+        assert shop.update(more(shop)).whole is None
+        shop.check()
+    keys = {row for row in rows_of(shop.settings.lake_dir)["service_deployments"] if "acme/gitops" in row}
+    assert len(keys) == 2
+    assert all("('service', 'checkout')" in row for row in keys)
+
+
+def test_a_deployment_whose_success_comes_to_pass_or_that_was_none_of_production_is_derived_again(shop: Daily) -> None:
+    world = shop.world
+    world.commit("c2", 6, "c1")
+    world.deploy("d2", "c2", None, created=8, statuses=[("in_progress", 8), ("success", 20)])
+    shop.update(more(shop), world.stamp(10))
+    shop.update({}, world.stamp(30))
+    assert outcomes(shop, "d2") == [("success",)]
+    shop.check()
+    world.deploy("d1", "c1", 5, environment="staging", updated_at=world.stamp(25))
+    assert shop.update(more(shop), world.stamp(30)).whole is None
+    assert not outcomes(shop, "d1")
+    shop.check()
+
+
+def outcomes(daily: Daily, key: str) -> list[tuple[str]]:
+    """The outcome of each deployment with a key."""
+    pattern = daily.settings.lake_dir / "service_deployments" / "*" / "*.parquet"
+    return duckdb.sql(f"SELECT outcome FROM read_parquet('{pattern}') WHERE deployment_key = '{key}'").fetchall()
+
+
+def test_deployments_by_runs_tags_and_releases_are_continued_too(world: World) -> None:
+    world.service("runs", repository="acme/runs", deploys={"workflow": "deploy.yml", "job": "ship"})
+    world.service("tags", repository="acme/tags", deploys={"tags": "v*"})
+    world.service("releases", repository="acme/releases", deploys={"releases": True})
+    daily = Daily(world)
+
+    def ship(number: int, conclusion: str = "success", tagged: bool = True) -> None:
+        for name in ("runs", "tags", "releases"):
+            parents = [f"{name}{number - 1}"] if number else []
+            world.commit(f"{name}{number}", 10 * number, *parents, repository=f"acme/{name}")
+        run = {"repository": "acme/runs", "workflow": "deploy.yml", "commit": f"runs{number}"}
+        world.pipeline_run(f"r{number}", "success", 10 * number + 1, **run)
+        times = (None, 10 * number + 2, 10 * number + 3)
+        world.job(f"r{number}", f"j{number}", times, repository="acme/runs", name="ship", conclusion=conclusion)
+        if tagged:
+            tag(number)
+
+    def tag(number: int) -> None:
+        for name in ("tags", "releases"):
+            world.add("tags", repository=f"acme/{name}", name=f"v{number}", sha=world.sha(f"{name}{number}"))
+        at = world.stamp(10 * number + 5)
+        world.add("releases", repository="acme/releases", tag=f"v{number}", published_at=at)
+
+    for number in range(4):
+        ship(number)
+    daily.update(more(daily))
+    ship(4, conclusion="failure", tagged=False)
+    daily.update(more(daily))
+    daily.check()
+    # A re-run, and tags of a commit that was told of before.
+    run = {"repository": "acme/runs", "workflow": "deploy.yml", "commit": "runs4", "attempt": 2}
+    world.pipeline_run("r4", "success", 47, **run)
+    world.job("r4", "j5", (None, 48, 49), repository="acme/runs", name="ship", attempt=2)
+    tag(4)
+    summary = daily.update(more(daily))
+    assert summary.continued + summary.derived == 3
+    assert (summary.tables["service_deployments"], summary.tables["attempt_inputs"]) == (15, 15)
+    daily.check()
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
