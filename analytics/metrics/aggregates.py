@@ -239,8 +239,7 @@ class Aggregation:
         if self.metric.kind != "quantile" or rows_at_most > MOST_ROWS_HERE:
             return
         query = (
-            f"SELECT CAST({cell_sql(self.grid, self.metric)} AS INT) AS cell, "
-            f"o.amount_us{', o.cluster' if self._clustered else ''} "
+            f"SELECT {cell_sql(self.grid, self.metric)} AS cell, o.amount_us{', o.cluster' if self._clustered else ''} "
             "FROM dated AS o WHERE o.excluded IS NULL"
         )
         if not self._clustered:

@@ -292,7 +292,7 @@ def median_by_cluster(durations: Durations, width: int) -> Values | None:
     low, high = (by_cluster.at(first + at) for at in ((sizes - 1) // 2, sizes // 2))
     medians = low + (high - low) / 2
     order = np.argsort(medians)
-    return mine[first][order].astype(np.int64), medians[order], np.zeros(first.size, dtype=np.int64)
+    return mine[first][order], medians[order], np.zeros(first.size, dtype=np.int64)
 
 
 def _any_spans(spanning: npt.NDArray[Any]) -> bool:
