@@ -13,7 +13,7 @@ from analytics.delivery.batch import FACT_TABLES, Batch, Terms, derive_batch
 from analytics.delivery.loading import (
     COMMITS_PER_TASK,
     batches,
-    prepare_commits,
+    prepare_history,
     read_attempts,
     read_commits,
     read_pull_requests,
@@ -57,7 +57,7 @@ def delivery_facts(
         # Whoever needs no Spark need not have it.
         from analytics.delivery.on_spark import derive_facts
 
-        prepare_commits(engine, filtered)
+        prepare_history(engine, filtered)
         in_batches = batches(engine, catalog.services, repositories, COMMITS_PER_TASK)
         summary.tables |= derive_facts(engine, in_batches, repositories, incidents, terms, built_of)
         return
@@ -106,7 +106,7 @@ def derive_services(
             f"SELECT entry.* FROM {lake_relation(settings, 'pull_requests')} AS entry "
             "JOIN wanted_repositories AS wanted ON wanted.folded = lower(entry.repository)",
         )
-    prepare_commits(engine, {s.repository.casefold() for s in catalog.services if s.paths})
+    prepare_history(engine, {s.repository.casefold() for s in catalog.services if s.paths})
     engine.read_lake("commits", "pull_requests")
     done = 0
     for batch in batches(engine, services, repositories):

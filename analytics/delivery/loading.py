@@ -19,13 +19,19 @@ COMMITS_PER_BATCH = 100_000
 COMMITS_PER_TASK = 20_000
 
 
-def prepare_commits(engine: Engine, path_filtered: Collection[str]) -> None:
+def prepare_history(engine: Engine, path_filtered: Collection[str]) -> None:
     """Create the tables `commit_facts` and `pull_request_facts`: what was known at the cut-off, by folded repository.
 
-    Needs `commits`, `pull_requests` and the prelude; files are kept only for the repositories with a path filter.
+    Needs `commits`, `pull_requests` and the prelude.
     """
+    prepare_commits(engine, path_filtered)
+    create_tables(engine, "pull_request_facts")
+
+
+def prepare_commits(engine: Engine, path_filtered: Collection[str]) -> None:
+    """Create the table `commit_facts`; files are kept only for the repositories with a path filter."""
     engine.create_values("path_filtered", {"repository": "VARCHAR"}, [(name,) for name in sorted(path_filtered)])
-    create_tables(engine, "commit_facts", "pull_request_facts")
+    create_tables(engine, "commit_facts")
 
 
 def service_repositories(engine: Engine, services: Iterable[Service]) -> dict[str, set[str]]:

@@ -22,6 +22,7 @@ from analytics.delivery.continuing import BehindWindow, Window, derive_window
 from analytics.delivery.known_attempts import create_whole_attempts
 from analytics.delivery.loading import prepare_commits
 from analytics.delivery.lookup import create_named_commits, spellings
+from analytics.delivery.queries import create_tables
 from analytics.delivery.records import Deployment, Incident
 from analytics.delivery.rows import fact_rows
 from analytics.delivery.service_facts import KEPT_DEPLOYMENTS
@@ -107,7 +108,7 @@ def read_windows(
             "JOIN windows AS w ON w.service = c.service WHERE c.owner_sequence <= w.after",
         ),
     }
-    _create_requests(engine)
+    _create_requests(engine, settings)
     pairs["requests"] = _grouped(con, f"SELECT service, {', '.join(PULL_REQUEST_COLUMNS)} FROM window_requests")
     changed_requests = _sets(
         con,
@@ -117,13 +118,9 @@ def read_windows(
         con,
         "SELECT w.service, r.sha FROM request_shas_before AS r JOIN windows AS w ON w.folded = r.folded",
     )
-    _create_asked(con)
+    _create_asked(con, settings)
     asked = _sets(con, "SELECT service, sha FROM asked")
-    before = _sets(
-        con,
-        "SELECT a.service, a.sha FROM asked AS a JOIN found_shas AS f ON f.folded = a.folded AND f.sha = a.sha "
-        "WHERE NOT EXISTS (SELECT 1 FROM candidates AS c WHERE c.service = a.service AND c.sha = a.sha)",
-    )
+    before = _sets(con, "SELECT service, sha FROM asked_and_found")
     patches = _sets(
         con,
         "SELECT w.service, t.patch_id FROM twins AS t JOIN windows AS w ON w.folded = t.folded "
@@ -361,29 +358,32 @@ def _create_window_keys(
     con.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE windows AS
-        WITH placed AS (
+        WITH ends AS (
+            SELECT service, max(sequence) AS last, min(happened_at) FILTER (resolved) AS first_resolved_at
+            FROM old_deployments WHERE outcome = 'success' GROUP BY service
+        ), placed AS (
             SELECT o.service, o.happened_at, o.sequence,
                    max(o.sequence) FILTER (f.happened_at IS NULL OR o.happened_at < f.happened_at)
                        OVER (PARTITION BY o.service) AS unchanged,
                    min(b.asked) OVER (PARTITION BY o.service ORDER BY o.sequence DESC) AS asked
-            FROM old_deployments AS o LEFT JOIN first_changes AS f ON f.service = o.service
+            FROM old_deployments AS o JOIN ends AS e ON e.service = o.service
+            LEFT JOIN first_changes AS f ON f.service = o.service
             LEFT JOIN asked_before AS b ON b.service = o.service AND b.sequence = o.sequence
-            WHERE o.outcome = 'success'
+            WHERE o.outcome = 'success' AND o.sequence > e.last - {KEPT_DEPLOYMENTS}
         ), starts AS (
             SELECT service, coalesce(
                 arg_max(happened_at, sequence) FILTER (asked IS NULL OR asked >= sequence),
                 arg_max(happened_at, sequence)
             ) AS start
-            FROM placed WHERE sequence BETWEEN unchanged - {KEPT_DEPLOYMENTS} AND unchanged - {slack - 1}
-            GROUP BY service
+            FROM placed WHERE sequence <= unchanged - {slack - 1} GROUP BY service
         ), pasts AS (
-            SELECT o.service, max(o.sequence) FILTER (o.happened_at < s.start) AS after, max(o.sequence) AS last,
-                   bool_or(o.resolved) FILTER (o.happened_at < s.start) AS is_started
-            FROM old_deployments AS o JOIN starts AS s ON s.service = o.service WHERE o.outcome = 'success'
-            GROUP BY o.service
+            SELECT s.service, max(o.sequence) AS after, e.last, e.first_resolved_at < s.start AS is_started
+            FROM starts AS s JOIN ends AS e ON e.service = s.service
+            JOIN old_deployments AS o ON o.service = s.service AND o.outcome = 'success' AND o.happened_at < s.start
+            GROUP BY s.service, e.last, e.first_resolved_at, s.start
         ), shapes AS (
             SELECT service FROM matched_attempts GROUP BY service
-            HAVING count(DISTINCT repository) = 1
+            HAVING min(repository) = max(repository)
                AND NOT bool_or(digest IS NOT NULL OR artifact_sha IS NOT NULL OR coalesce(len(revisions), 0) > 0)
         ), doubled AS (
             SELECT DISTINCT one.service FROM matched_attempts AS one
@@ -453,13 +453,8 @@ def _create_candidates(engine: DuckEngine, settings: Settings, path_filtered: Co
     )
     create_named_commits(con, settings, "candidate_commits", "candidates")
     engine.create_view("commits", "SELECT * FROM candidate_commits")
-    engine.create_view(
-        "pull_requests",
-        f"SELECT entry.* FROM {lake_relation(settings, 'pull_requests')} AS entry SEMI JOIN windows AS w "
-        "ON w.folded = lower(entry.repository)",
-    )
     prepare_commits(engine, path_filtered)
-    engine.read_lake("commits", "pull_requests")
+    engine.read_lake("commits")
 
 
 def _create_added_commits(con: duckdb.DuckDBPyConnection, since: Since) -> None:
@@ -486,38 +481,43 @@ def _create_changed_requests(engine: DuckEngine, since: Since) -> None:
     engine.create_table("request_shas_before", shas)
 
 
-def _create_requests(engine: DuckEngine) -> None:
+def _create_requests(engine: DuckEngine, settings: Settings) -> None:
     """The table `window_requests`.
 
     A window needs the pull requests that name one of its commits, that one of them reverts, or that have changed.
     """
+    requests = lake_relation(settings, "pull_requests")
     engine.create_table(
         "wanted_requests",
-        """
-        SELECT c.service, r.number FROM candidates AS c
-        JOIN pull_request_facts AS r ON r.folded = c.folded AND r.merge_commit_sha = c.sha
-        UNION
-        SELECT c.service, r.number FROM candidates AS c
-        JOIN (SELECT folded, number, unnest(commits) AS sha FROM pull_request_facts) AS r
+        f"""
+        SELECT c.service, c.folded, r.number FROM candidates AS c
+        JOIN (SELECT lower(repository) AS folded, number,
+                     unnest(list_append(coalesce(commits, []), merge_commit_sha)) AS sha FROM {requests}) AS r
           ON r.folded = c.folded AND r.sha = c.sha
         UNION
-        SELECT c.service, CAST(unnest(f.reverts_pull_requests) AS BIGINT) FROM candidates AS c
+        SELECT c.service, c.folded, CAST(unnest(f.reverts_pull_requests) AS BIGINT) FROM candidates AS c
         JOIN commit_facts AS f ON f.folded = c.folded AND f.sha = c.sha
         UNION
-        SELECT w.service, r.number FROM changed_requests AS r JOIN windows AS w ON w.folded = r.folded
+        SELECT w.service, w.folded, r.number FROM changed_requests AS r JOIN windows AS w ON w.folded = r.folded
         """,
     )
+    engine.create_view(
+        "pull_requests",
+        f"SELECT entry.* FROM {requests} AS entry SEMI JOIN wanted_requests AS wanted "
+        "ON wanted.folded = lower(entry.repository) AND wanted.number = entry.number",
+    )
+    create_tables(engine, "pull_request_facts")
+    engine.read_lake("pull_requests")
     columns = ", ".join(f"r.{name}" for name in PULL_REQUEST_COLUMNS)
     engine.create_table(
         "window_requests",
         f"SELECT wanted.service, {columns} FROM wanted_requests AS wanted "
-        "JOIN windows AS w ON w.service = wanted.service "
-        "JOIN pull_request_facts AS r ON r.folded = w.folded AND r.number = wanted.number",
+        "JOIN pull_request_facts AS r ON r.folded = wanted.folded AND r.number = wanted.number",
     )
 
 
-def _create_asked(con: duckdb.DuckDBPyConnection) -> None:
-    """The tables `asked`, `found_shas` and `twins`."""
+def _create_asked(con: duckdb.DuckDBPyConnection, settings: Settings) -> None:
+    """The tables `asked` (service, folded, sha), `asked_and_found` of those that are no candidates, and `twins`."""
     con.execute(
         """
         CREATE OR REPLACE TEMP TABLE asked AS
@@ -532,9 +532,21 @@ def _create_asked(con: duckdb.DuckDBPyConnection) -> None:
         """
     )
     con.execute(
-        "CREATE OR REPLACE TEMP TABLE found_shas AS SELECT lower(c.repository) AS folded, c.sha "
-        "FROM commits AS c, params WHERE c.committed_at <= params.now "
-        "AND c.sha IN (SELECT sha FROM (SELECT service, sha FROM asked EXCEPT SELECT service, sha FROM candidates))"
+        "CREATE OR REPLACE TEMP TABLE asked_elsewhere AS SELECT a.*, r.sha IS NOT NULL AS is_reached FROM asked AS a "
+        f"LEFT JOIN {lake_relation(settings, 'commit_reach')} AS r ON r.service = a.service AND r.sha = a.sha "
+        "WHERE NOT EXISTS (SELECT 1 FROM candidates AS c WHERE c.service = a.service AND c.sha = a.sha)"
+    )
+    # The services' own repositories told of no other commit in the place of one: what was reached is still there.
+    unknown = "(SELECT folded, sha FROM asked_elsewhere WHERE NOT is_reached)"
+    create_named_commits(con, settings, "asked_commits", unknown, "repository, sha, committed_at")
+    con.execute(
+        """
+        CREATE OR REPLACE TEMP TABLE asked_and_found AS
+        SELECT a.service, a.sha FROM asked_elsewhere AS a WHERE a.is_reached OR EXISTS (
+            SELECT 1 FROM asked_commits AS c, params
+            WHERE lower(c.repository) = a.folded AND c.sha = a.sha AND c.committed_at <= params.now
+        )
+        """
     )
     con.execute(
         "CREATE OR REPLACE TEMP TABLE twins AS SELECT lower(c.repository) AS folded, c.sha, c.patch_id "
