@@ -174,14 +174,14 @@ class FolderLake:
                     found[place] = one / file
         return [(_quarter_of(place), found[place]) for place in sorted(found)]
 
-    def digests(self, name: str) -> dict[str, str]:
+    def digests(self, name: str) -> dict[str, list[tuple[str, str]]]:
         """Of the bytes themselves: names and times say nothing once a table has been written again."""
-        found: dict[str, list[str]] = {}
+        found: dict[str, list[tuple[str, str]]] = {}
         for quarter, file in self._listed(name):
-            with file.open("rb") as content:
-                digest = hashlib.file_digest(content, "sha256").hexdigest()
-            found.setdefault(quarter, []).append(digest)
-        return {quarter: " ".join(digests) for quarter, digests in found.items()}
+            known = file.stat()
+            digest = _read_digest(file, known.st_ino, known.st_mtime_ns, known.st_size)
+            found.setdefault(quarter, []).append((str(file), digest))
+        return found
 
     def read_note(self) -> bytes | None:
         """The text of `lake.json`."""
@@ -300,6 +300,13 @@ def _read_columns(file: Path, *_: int) -> frozenset[str]:
         raise LakeError(f"a file is damaged: {error}", where=str(file), fix=DAMAGED_FIX) from error
     except FileNotFoundError:  # as above
         return frozenset()
+
+
+@lru_cache(maxsize=4_096)
+def _read_digest(file: Path, *_: int) -> str:
+    """Digest of a file that is as it was when it was read: a stage asks for those of a table several times."""
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def _literal(path: Path) -> str:

@@ -212,12 +212,12 @@ class ObjectLake:
         """Nothing is ever half done: one request makes a write count."""
         return []
 
-    def digests(self, name: str) -> dict[str, str]:
+    def digests(self, name: str) -> dict[str, list[tuple[str, str]]]:
         """The names: every write makes new ones, and what a name stands for is never changed."""
-        found: dict[str, list[str]] = {}
-        for file, size, _ in self._table(name).files():
-            found.setdefault(_quarter_of(file), []).append(f"{file} {size}")
-        return {quarter: "; ".join(names) for quarter, names in found.items()}
+        found: dict[str, list[tuple[str, str]]] = {}
+        for file, _, _ in self._table(name).files():
+            found.setdefault(_quarter_of(file), []).append((f"{PREFIX}{name}/{file}", file))
+        return found
 
     def read_note(self) -> bytes | None:
         """What `lake.json` says."""

@@ -53,8 +53,8 @@ class Lake(Protocol):
         Only whoever has the turn may ask for it. Raises LakeError for what cannot be brought to an end.
         """
 
-    def digests(self, name: str) -> dict[str, str]:
-        """By quarter: a digest that differs when the quarter's files hold other bytes."""
+    def digests(self, name: str) -> dict[str, list[tuple[str, str]]]:
+        """By quarter: the path of each file and a digest without blanks, another one where it holds other bytes."""
 
     def read_note(self) -> bytes | None:
         """What is noted of the whole lake; None where nothing is."""

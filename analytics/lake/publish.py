@@ -1,9 +1,9 @@
 """Publishing: the database people open, made from the lake in a fresh file and then renamed.
 
-Nobody writes to a file that is read. The fresh file is a copy of the published one in which, of the quarters that the
-lake has written again, the rows that differ are replaced. Without a published file that is, byte for byte, what was
-written last, or where anything else about it is in doubt, it is made from the whole lake. Source: spec architecture.md
-section 2.
+Nobody writes to a file that is read. The fresh file is a copy of the published one to which the rows of files that came
+to the lake are added; where a quarter's files were written again, the rows that differ are replaced. Without a
+published file that is, byte for byte, what was written last, or where anything else about it is in doubt, it is made
+from the whole lake. Source: spec architecture.md section 2.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import duckdb
 
 from analytics.engine import connect
 from analytics.lake.schemas import TABLES, Table
-from analytics.lake.tables import UNDATED, lake_relation, scratch, table_digests
+from analytics.lake.tables import UNDATED, added_files, files_relation, lake_relation, scratch, table_digests
 from analytics.settings import Settings
 
 # Readable by DuckDB 1.2 and newer, not only by the version that wrote it.
@@ -192,11 +192,15 @@ def _bring_up(
         return True
     if not changed:
         return True
+    added = added_files(settings, table.name, {quarter: old.get(quarter, "") for quarter in changed})
+    others = changed - added.keys()
     is_parted = table.dated_by is not None or table.quarter_in is not None
-    if not is_parted or UNDATED in changed or len(changed) > len(new) / 2:
+    if others and (not is_parted or UNDATED in others or len(others) > len(new) / 2):
         _create(con, settings, table)
         return True
-    for quarter, of_quarter in _rows_of(con, settings, table, changed).items():
+    if came := [file for files in added.values() for file in files]:
+        con.execute(f'INSERT INTO published."{table.name}" SELECT * FROM {files_relation(table.name, came)}')
+    for quarter, of_quarter in (_rows_of(con, settings, table, others) if others else {}).items():
         _exchange(con, table, lake_relation(settings, table.name, {quarter}), of_quarter)
     counts = con.execute(
         f'SELECT (SELECT count(*) FROM published."{table.name}"), '

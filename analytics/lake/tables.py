@@ -9,7 +9,8 @@ from __future__ import annotations
 import shutil
 import time
 import uuid
-from collections.abc import Collection, Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import UTC, timedelta
@@ -147,7 +148,31 @@ def quarters_of(settings: Settings, name: str) -> list[str]:
 
 def table_digests(settings: Settings, name: str) -> dict[str, str]:
     """A digest of each quarter of a table: where it is the same, so are the rows; other bytes may be the same rows."""
-    return lake_of(settings).digests(name)
+    found = lake_of(settings).digests(name)
+    return {quarter: " ".join(digest for _, digest in files) for quarter, files in found.items()}
+
+
+def added_files(settings: Settings, name: str, before: Mapping[str, str]) -> dict[str, list[LakeFile]]:
+    """By quarter, of those given with their digest of then: the files that it has more now, if it lost none since."""
+    lake = lake_of(settings)
+    now = lake.digests(name)
+    paths: dict[str, str] = {}
+    found: dict[str, list[LakeFile]] = {}
+    for quarter, digest in before.items():
+        known = Counter(digest.split())
+        came = []
+        for path, of_file in now.get(quarter, ()):
+            if known[of_file]:
+                known[of_file] -= 1
+            else:
+                came.append(path)
+        if not known.total():
+            found[quarter] = []
+            paths |= dict.fromkeys(came, quarter)
+    for file in lake.files(name) if paths else ():
+        if file.path in paths:
+            found[paths[file.path]].append(file)
+    return found
 
 
 def place_table(settings: Settings, name: str, built: Path, partitions: Collection[str] | None = None) -> None:

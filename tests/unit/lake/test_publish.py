@@ -13,6 +13,7 @@ from analytics.engine import connect
 from analytics.lake import publish as publishing
 from analytics.lake.publish import publish
 from analytics.lake.tables import lake_relation, write_partitions, write_table
+from analytics.lake.updating import replace_rows
 from analytics.settings import Settings, load_settings
 
 QUARTERS = ("2025-Q3", "2025-Q4", "2026-Q1", "2026-Q2")
@@ -100,6 +101,32 @@ def test_an_update_is_what_is_made_anew(settings: Settings, only_updates: pytest
     assert updated["service_deployments"] != before["service_deployments"]
     assert len(updated["deployments"]) == len(before["deployments"]) + 2
     assert updated["snapshot"] != before["snapshot"]
+    only_updates.undo()
+    assert anew(settings) == updated
+
+
+def test_rows_of_files_that_came_are_added_and_nothing_else_is_looked_at(
+    settings: Settings, only_updates: pytest.MonkeyPatch
+) -> None:
+    with connect(settings) as con:
+        con.execute(f"CREATE TABLE calendar AS SELECT * FROM {lake_relation(settings, 'calendar')}")
+        twice = f"({deployments('2026-Q1')} UNION ALL {deployments('2026-Q1')})"
+        for name, query in (("service_deployments", twice), ("services", "(SELECT 'till' AS service)")):
+            coming = f"SELECT * FROM {lake_relation(settings, name)} WHERE false UNION ALL BY NAME {query}"
+            replace_rows(con, settings, name, leaving=None, coming=coming)
+    before = published(settings)
+    for name in ("_exchange", "_create"):
+        usual = getattr(publishing, name)
+
+        def only_of_the_snapshot(con: Any, *given: Any, usual: Any = usual) -> None:
+            assert "snapshot" in {getattr(one, "name", None) for one in given}
+            usual(con, *given)
+
+        only_updates.setattr(publishing, name, only_of_the_snapshot)
+    publish(settings)
+    updated = published(settings)
+    assert len(updated["service_deployments"]) == len(before["service_deployments"]) + 4
+    assert len(updated["services"]) == 2
     only_updates.undo()
     assert anew(settings) == updated
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from analytics.engine import connect
 from analytics.lake.places import lake_of
 from analytics.lake.schemas import TABLES
-from analytics.lake.tables import lake_relation, write_table
+from analytics.lake.tables import added_files, files_relation, lake_relation, table_digests, write_table
 from analytics.lake.updating import MOST_FILES, replace_rows
 from analytics.settings import Settings, load_settings
 
@@ -110,6 +110,19 @@ def test_a_quarter_of_many_files_is_put_together(con: duckdb.DuckDBPyConnection,
         counts.append(len(files(place)))
     assert counts == [*range(2, MOST_FILES + 1), 1]
     assert held(con, place) == Counter((str(number), OLD) for number in range(MOST_FILES + 1))
+
+
+def test_added_files_are_told_of_quarters_that_lost_none(con: duckdb.DuckDBPyConnection, place: Settings) -> None:
+    write_table(con, place, TABLE, incidents(("a", OLD), ("b", NEW), ("c", "2026-04-05")))
+    before = table_digests(place, TABLE)
+    assert added_files(place, TABLE, before) == {"2026-Q1": [], "2026-Q2": []}
+    replace_rows(con, place, TABLE, leaving=None, coming=incidents(("d", OLD), ("e", "2026-04-06")))
+    added = added_files(place, TABLE, {**before, "2026-Q3": ""})
+    assert {quarter: len(files) for quarter, files in added.items()} == {"2026-Q1": 1, "2026-Q2": 1, "2026-Q3": 0}
+    query = f"SELECT incident_key FROM {files_relation(TABLE, [*added['2026-Q1'], *added['2026-Q2']])} ORDER BY 1"
+    assert con.execute(query).fetchall() == [("d",), ("e",)]
+    replace_rows(con, place, TABLE, leaving="kept.incident_key = 'b'", coming=incidents(("f", NEW)))
+    assert added_files(place, TABLE, before).keys() == {"2026-Q2"}
 
 
 rows = st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from([OLDER, OLD, NEW, "2026-04-05"])), max_size=6)
