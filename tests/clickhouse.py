@@ -39,7 +39,6 @@ FUNCTIONS = (
 _SIMPLE = {
     "VARCHAR": "String",
     "JSON": "String",
-    "INT": "Int32",
     "BIGINT": "Int64",
     "DOUBLE": "Float64",
     "BOOLEAN": "Bool",

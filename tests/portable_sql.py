@@ -36,7 +36,7 @@ PRELUDE_FUNCTIONS = frozenset(re.findall(r"MACRO (\w+)\(", " ".join(PRELUDE["duc
 FUNCTIONS = SHARED_FUNCTIONS | PRELUDE_FUNCTIONS
 
 # Spark wants a length of VARCHAR, and ClickHouse knows neither STRING nor TEXT: this spelling is everybody's.
-TYPES = frozenset({"String", "INT", "BIGINT", "DOUBLE", "DATE", "TIMESTAMP", "BOOLEAN"})
+TYPES = frozenset({"String", "BIGINT", "DOUBLE", "DATE", "TIMESTAMP", "BOOLEAN"})
 
 # Whatever is not here is refused.
 NODES: tuple[type[exp.Expression], ...] = (
