@@ -42,6 +42,8 @@ _E_TEST_TAILS = (1e-10, 1 - 1e-16)
 # deviations a table weighs less than 1e-16 of these, and where there is hardly any spread a few more do.
 _WEIGHED_DEVIATIONS = 13
 _WEIGHED_TABLES = 30
+# Nearer to a whole number a root may be on either side of it by rounding; it is known a million times better than that.
+_NEAR = 1e-3
 # Values that are compared in one pass: some fifteen columns of them are in memory.
 _VALUES_PER_PASS = 2_000_000
 
@@ -140,12 +142,9 @@ def _mann_whitney(groups: Groups, old: IntArray, new: IntArray) -> tuple[FloatAr
     sums = np.concatenate([[0], np.cumsum(places)])
     ranks = sums[ends] - sums[ends - groups.sizes[new]] - groups.sizes[new] * (pooled.starts[:-1] - 1)
     # Runs of equal values of one pair share the middle of their ranks.
-    begins = np.ones(pooled.ranked.size, dtype=bool)
-    begins[1:] = pooled.ranked[1:] != pooled.ranked[:-1]
-    first = np.flatnonzero(begins)
-    lengths = np.diff(first, append=begins.size)
-    tied = np.flatnonzero(lengths > 1)
-    first, lengths = first[tied], lengths[tied]
+    again = np.flatnonzero(pooled.ranked[1:] == pooled.ranked[:-1])
+    begins = np.flatnonzero(np.diff(again, prepend=-2) != 1)
+    first, lengths = again[begins], np.diff(begins, append=again.size) + 1
     pair = pooled.ranked[first] >> pooled.bits
     ties = _sums(pair, lengths.astype(np.float64) ** 3 - lengths, old.size)
     beyond = (np.arange(int(lengths.sum())) - np.repeat(np.cumsum(lengths) - lengths, lengths)) * 2
@@ -176,8 +175,10 @@ def _u_tails(m: int) -> tuple[FloatArray, ...]:
     tails = []
     for n in range(1, m + 1):
         orders[m + n :] -= orders[: -m - n].copy()
-        for place in range(min(n, orders.size)):
-            orders[place::n] = np.cumsum(orders[place::n])
+        rows = -(-orders.size // n)
+        table = np.zeros(rows * n, dtype=np.int64)
+        table[: orders.size] = orders
+        orders = np.cumsum(table.reshape(rows, n), axis=0).reshape(-1)[: orders.size]
         upward = np.cumsum(orders[: n * m + 1][::-1].astype(np.float64))[::-1]
         tails.append(np.asarray(upward / upward[0], dtype=np.float64))
     return tuple(tails)
@@ -479,21 +480,25 @@ def _poisson_means(k1: FloatArray, n1: FloatArray, k2: FloatArray, n2: FloatArra
         running[(begins[chosen, None] + 1 + np.arange(width))[inside]] = sums[inside]
     a, e1, e2, limit = x1 / n1[pair1], n1[pair1], n2[pair1], seen[pair1]
 
-    def statistic(x: IntArray) -> FloatArray:
-        b = x / e2
+    def statistic(x: IntArray, at: IntArray) -> FloatArray:
+        b = x / e2[at]
         with np.errstate(divide="ignore", invalid="ignore"):
-            found: FloatArray = (a - b) / np.sqrt(a / e1 + b / e2)
+            found: FloatArray = (a[at] - b) / np.sqrt(a[at] / e1[at] + b / e2[at])
         return found
 
     half = limit**2 / (2 * e2)
     root = np.sqrt(np.maximum((a + half) ** 2 - a**2 + limit**2 * a / e1, 0))
-    # The greatest x2 that is as extreme from below, and the smallest from above; rounding may be off by one.
-    left = np.floor(e2 * (a + half - root)).astype(np.int64) + 1
+    # The greatest x2 that is as extreme from below, and the smallest from above; near a whole number rounding decides.
+    lower, upper = e2 * (a + half - root), e2 * (a + half + root)
+    left, right = np.floor(lower).astype(np.int64), np.ceil(upper).astype(np.int64)
+    near = np.flatnonzero(np.abs(lower - np.rint(lower)) < _NEAR)
+    left[near] += 1
     for _ in range(2):
-        left -= ~(statistic(left) >= limit) | (left < 0)
-    right = np.ceil(e2 * (a + half + root)).astype(np.int64) - 1
+        left[near] -= ~(statistic(left[near], near) >= limit[near]) | (left[near] < 0)
+    near = np.flatnonzero(np.abs(upper - np.rint(upper)) < _NEAR)
+    right[near] -= 1
     for _ in range(2):
-        right += ~(statistic(right) <= -limit)
+        right[near] += ~(statistic(right[near], near) <= -limit[near])
     first, last = begins[pair1], begins[pair1] + sizes2[pair1]
     upto_left = np.clip(first + left - low2[pair1] + 1, first, last)
     from_right = np.clip(first + right - low2[pair1], upto_left, last)
