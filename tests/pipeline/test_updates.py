@@ -16,13 +16,22 @@ from analytics.delivery import build as building
 from analytics.delivery import update
 from analytics.delivery.build import build
 from analytics.delivery.summary import BuildSummary
+from analytics.engine import connect
+from analytics.lake.schemas import TABLES
+from analytics.lake.tables import lake_relation
 from analytics.landing.pull import pull
 from analytics.settings import load_settings
 from analytics.sources.entities import ENTITIES
+from tests.fakes import s3 as fake_s3
+from tests.fakes.s3 import KEY, SECRET
 from tests.pipeline.conftest import SHOP, sha_of, stamp
 
 if TYPE_CHECKING:
+    import s3fs
+
     from tests.pipeline.conftest import World
+
+s3, s3_endpoint = fake_s3.s3, fake_s3.s3_endpoint
 
 # What a build notes of itself differs, and what it took from where does not.
 OWN = ("build_note",)
@@ -439,6 +448,36 @@ def test_a_build_that_was_killed_lets_the_next_one_make_everything_anew(
             shop.update(more(shop))
     assert shop.update({}).whole == "no build has been completed before"
     shop.check()
+
+
+def test_an_update_in_an_object_store_makes_what_one_in_a_folder_makes(
+    new_world: Callable[[], World], s3: s3fs.S3FileSystem, s3_endpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LAKE_KEY", KEY)
+    monkeypatch.setenv("LAKE_SECRET", SECRET)
+    s3.mkdir("updated")
+    options = {"endpoint_url": s3_endpoint, "key": "${LAKE_KEY}", "secret": "${LAKE_SECRET}"}
+    found = []
+    for storage in ("./data", {"path": "./data", "lake": "s3://updated/lake", "options": options}):
+        world = new_world()
+        # Two queries at a time, as where there are cores for them.
+        world.set(storage=storage, engine={"threads": 2})
+        rng = random.Random(7)
+        daily = Daily(world)
+        hours = lively(world, rng)
+        for day, records in enumerate(told_by_days(world, rng, hours, 2), start=1):
+            summary = daily.update(records)
+            assert (summary.whole is None) == (day > 1)
+        with connect(daily.settings) as con:
+            found.append(
+                {
+                    name: sorted(map(repr, con.execute(f"FROM {lake_relation(daily.settings, name)}").fetchall()))
+                    for name in TABLES
+                    if name not in (*OWN, "build_inputs")
+                }
+            )
+    assert found[0] == found[1]
+    assert found[0]["service_deployments"]
 
 
 def test_full_is_obeyed(shop: Daily) -> None:
