@@ -41,7 +41,7 @@ from analytics.lake.parts import TableParts
 from analytics.lake.tables import clear_table, create_views, lake_relation, scratch, write_table
 from analytics.lake.turns import taking_turns
 from analytics.lake.typed import typed_query
-from analytics.lake.updating import count_rows, replace_rows
+from analytics.lake.updating import count_rows, count_tables, replace_rows
 from analytics.lake.version import note_lake_version
 from analytics.landing.coverage import collection, completeness, quarantined
 from analytics.landing.names import present_names
@@ -158,6 +158,9 @@ def _typed_tables(
 ) -> None:
     """Write the typed tables: every one, or of those with new items the quarters that these touch."""
     landed = {row[0] for row in con.execute("SELECT DISTINCT entity FROM landed_items").fetchall()}
+    if since:
+        untouched = [name for name in ENTITIES if name in landed and name not in since.entities]
+        summary.tables |= count_tables(con, settings, untouched)
     for entity in ENTITIES.values():
         if entity.name not in landed:
             clear_table(settings, entity.name)
@@ -176,7 +179,7 @@ def _typed_tables(
                 any_left = con.execute(f"SELECT 1 FROM {before} LIMIT 1").fetchall()
                 coming = f"SELECT * FROM {entity.name}_now"
                 replace_rows(con, settings, entity.name, leaving=left if any_left else None, coming=coming)
-            summary.tables[entity.name] = count_rows(con, settings, entity.name)
+                summary.tables[entity.name] = count_rows(con, settings, entity.name)
         progress.report(STAGE, f"{entity.name}: {summary.tables[entity.name]:,} rows")
 
 

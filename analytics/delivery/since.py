@@ -24,7 +24,7 @@ from analytics.catalog import Catalog
 from analytics.lake.schemas import TABLES
 from analytics.lake.tables import UNDATED, clear_table, lake_relation, quarters_of, write_table
 from analytics.lake.typed import typed_query
-from analytics.lake.updating import count_rows
+from analytics.lake.updating import count_tables
 from analytics.lake.version import LAKE_VERSION
 from analytics.landing.growth import Reach, create_changed_winners, read_reach
 from analytics.settings import Settings
@@ -131,8 +131,10 @@ def _why_whole(
         return "landed items are not as they were"
     if note.new_items > MANY and note.new_items > MOST_NEW * sum(reach.items for reach in note.reach.values()):
         return "most items are new"
-    for (kind, table), rows in found.items():
-        if kind == "rows" and (table not in TABLES or count_rows(con, settings, table) != int(rows)):
+    noted = {table: int(rows) for (kind, table), rows in found.items() if kind == "rows"}
+    present = count_tables(con, settings, [table for table in noted if table in TABLES])
+    for table, rows in noted.items():
+        if present.get(table) != rows:
             return f"the table {table} is not as it was"
     for kind, name in found:
         dated_by = TABLES[name].dated_by if kind == "rows" else None

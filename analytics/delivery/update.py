@@ -40,6 +40,8 @@ from analytics.settings import Settings
 
 # About half of the rows that an update puts in their places.
 _ASIDE = ("commit_reach", "change_lead")
+# Their rows have the day of their deployment.
+_BY_DAY_OF_DEPLOYMENT = ("service_deployments", "change_lead", "failure_links")
 
 
 def update_facts(
@@ -103,11 +105,12 @@ def update_facts(
             engine, parts, settings, services, repositories, incidents, catalog, terms, None, "derived_attempts"
         )
     continued.create_tables(both)
+    leaving = partial(_leaving, any_derived=bool(services))
     for table in _ASIDE:
-        beside.give(partial(_update_table, session, settings, table, parts.relation(table), summary))
+        beside.give(partial(_update_table, session, settings, table, parts.relation(table), leaving(table), summary))
     for table in (*FACT_TABLES, "commit_reach"):
         if table not in _ASIDE:
-            _update_table(engine, settings, table, parts.relation(table), summary)
+            _update_table(engine, settings, table, parts.relation(table), leaving(table), summary)
     # Windows read what the last build knew of them.
     beside.give(partial(_write_references, session, settings, named(), summary))
     beside.wait()
@@ -124,17 +127,32 @@ def derived_again(key: str) -> str:
     )
 
 
-def _update_table(engine: DuckEngine, settings: Settings, table: str, rows: str, summary: BuildSummary) -> None:
-    """Put the rows of what was derived again in the place of those that it had."""
+def _leaving(table: str, *, any_derived: bool) -> str:
+    """A condition on a row `kept` of a table: it is of what was derived again.
+
+    Where no service was derived from its beginning, it is a join by which a reader skips most quarters.
+    """
     if table == "commit_reach":
         # What was reached before the window stays, and is not read, for as long as it counts as late.
-        leaving = (
-            "(kept.service IN (SELECT service FROM derived_services) OR "
+        continued = (
             "EXISTS (SELECT 1 FROM continued_services AS c WHERE c.service = kept.service AND (kept.sequence IS NULL "
-            f"OR kept.sequence > c.after OR kept.sequence <= c.last - {KEPT_DEPLOYMENTS})))"
+            f"OR kept.sequence > c.after OR kept.sequence <= c.last - {KEPT_DEPLOYMENTS}))"
         )
-    else:
-        leaving = derived_again("incident_key" if table == "service_incidents" else "deployment_key")
+        return f"(kept.service IN (SELECT service FROM derived_services) OR {continued})" if any_derived else continued
+    key = "incident_key" if table == "service_incidents" else "deployment_key"
+    if any_derived:
+        return derived_again(key)
+    same_day = " AND c.day = kept.day" if table in _BY_DAY_OF_DEPLOYMENT else ""
+    return (
+        f"EXISTS (SELECT 1 FROM continued_{key}s AS c "
+        f"WHERE c.service = kept.service AND c.{key} = kept.{key}{same_day})"
+    )
+
+
+def _update_table(
+    engine: DuckEngine, settings: Settings, table: str, rows: str, leaving: str, summary: BuildSummary
+) -> None:
+    """Put the rows of what was derived again in the place of those that it had."""
     replace_rows(engine.con, settings, table, leaving=leaving, coming=rows)
     summary.tables[table] = count_rows(engine.con, settings, table)
 

@@ -196,7 +196,10 @@ class Continued:
     incidents: list[tuple[str, str]] = field(default_factory=list)
 
     def create_tables(self, engine: DuckEngine) -> None:
-        """The tables `continued_services` (service, after, last), `continued_deployment_keys`, `…_incident_keys`."""
+        """The tables `continued_services` (service, after, last), `continued_deployment_keys` and `…_incident_keys`.
+
+        Those of deployments have the `day` that the last build gave them, if it knew them; needs `old_deployments`.
+        """
         engine.create_values(
             "continued_services",
             {"service": "VARCHAR", "after": "BIGINT", "last": "BIGINT"},
@@ -204,6 +207,11 @@ class Continued:
         )
         for name, keys in (("deployment_key", self.deployments), ("incident_key", self.incidents)):
             engine.create_values(f"continued_{name}s", {"service": "VARCHAR", name: "VARCHAR"}, keys)
+        engine.create_table(
+            "continued_deployment_keys",
+            "SELECT c.service, c.deployment_key, o.day FROM continued_deployment_keys AS c LEFT JOIN old_deployments "
+            "AS o ON o.service = c.service AND o.deployment_key = c.deployment_key",
+        )
 
 
 def continue_services(
@@ -290,7 +298,7 @@ def _create_changes(
     engine.create_table(
         "old_deployments",
         "SELECT d.service, deployment_key, repository, sha, created_at, started_at, finished_at, outcome, sequence, "
-        "resolved, identity, revisions, environment, rework, rework_evidence, blamed_key, "
+        "resolved, identity, revisions, environment, rework, rework_evidence, blamed_key, day, "
         "coalesce(finished_at, created_at) AS happened_at, "
         "coalesce(started_at, least(created_at, coalesce(finished_at, created_at))) AS began_at "
         f"FROM {lake_relation(settings, 'service_deployments')} AS d SEMI JOIN plain_services USING (service)",

@@ -83,20 +83,29 @@ def exchange_files(
 ) -> None:
     """Put a query's rows in the place of some of a table's files; all other files stay, also of the same quarters.
 
-    The query gives the rows of these files that stay and those that come, as for `write_table`.
+    The query gives the rows of these files that stay and those that come, with every column of the table.
     """
     with scratch(settings) as folder:
-        _copy(con, settings, TABLES[name], query, folder)
+        _copy(con, settings, TABLES[name], query, folder, given=TABLES[name].columns)
         lake_of(settings).exchange(name, folder, gone)
 
 
-def _copy(con: duckdb.DuckDBPyConnection, settings: Settings, table: Table, query: str, folder: Path) -> int:
-    """Write a query's rows below an empty folder, one folder per quarter.
+def _copy(
+    con: duckdb.DuckDBPyConnection,
+    settings: Settings,
+    table: Table,
+    query: str,
+    folder: Path,
+    given: Collection[str] | None = None,
+) -> int:
+    """Write a query's rows below an empty folder, one folder per quarter; who knows their columns says what is `given`.
 
     The last days before the cut-off have a file of their own: nearly all that a day's records change is there, and
     what an update does not touch it need not write again.
     """
-    rows = f"SELECT {_projection(con, table, query)} FROM ({query}) AS written"
+    if given is None:
+        given = {str(row[0]) for row in con.execute(f"DESCRIBE {query}").fetchall()}
+    rows = f"SELECT {_projection(table, given)} FROM ({query}) AS written"
     if table.dated_by is None and table.quarter_in is None:
         return _copy_undated(con, table, rows, folder)
     parts = "quarter_partition"
@@ -185,6 +194,8 @@ def place_table(settings: Settings, name: str, built: Path, partitions: Collecti
 
 def clear_table(settings: Settings, name: str) -> None:
     """Leave a table without rows."""
+    if not quarters_of(settings, name):
+        return
     with scratch(settings) as folder:
         lake_of(settings).replace(name, folder)
 
@@ -238,8 +249,7 @@ def create_views(con: duckdb.DuckDBPyConnection, settings: Settings, *names: str
         con.execute(f"CREATE OR REPLACE {'' if shared else 'TEMP '}VIEW {_quoted(name)} AS SELECT * FROM {relation}")
 
 
-def _projection(con: duckdb.DuckDBPyConnection, table: Table, query: str) -> str:
-    given = {str(row[0]) for row in con.execute(f"DESCRIBE {query}").fetchall()}
+def _projection(table: Table, given: Collection[str]) -> str:
     return ", ".join(
         f"CAST({_quoted(column) if column in given else 'NULL'} AS {kind}) AS {_quoted(column)}"
         for column, kind in table.columns.items()

@@ -30,13 +30,14 @@ def replace_rows(
     row = ", ".join(f'"{column}"' for column in columns)
     files = lake_of(settings).files(name)
     typed = ", ".join(f'CAST("{column}" AS {kind}) AS "{column}"' for column, kind in columns.items())
-    held = files_relation(name, files if leaving else [], numbered=True)
-    left = f"SELECT * FROM {held} AS kept WHERE {leaving or 'false'}"
-    for table, query in (("coming", f"SELECT {typed} FROM ({coming})"), ("leaving", left)):
+    queries = {"coming": f"SELECT {typed} FROM ({coming})"}
+    if leaving:
+        queries["leaving"] = f"SELECT * FROM {files_relation(name, files, numbered=True)} AS kept WHERE {leaving}"
+    for table, query in queries.items():
         con.execute(
             f"CREATE OR REPLACE TEMP TABLE {table} AS SELECT *, hash({row}) AS row_hash FROM ({_dated(name, query)})"
         )
-    changed, losing, others = _changes(con)
+    changed, losing, others = _changes(con) if leaving else (_partitions(con), set(), set())
     if changed:
         touched = _touched(name, files, changed, losing)
         gone = [files[number] for number in touched]
@@ -50,9 +51,14 @@ def replace_rows(
             stays = f"SELECT {row} FROM {files_relation(name, gone)} AS kept WHERE NOT ({leaving or 'false'})"
             came = f"{stays} UNION ALL {came}"
         exchange_files(con, settings, name, came, gone)
-    con.execute("DROP TABLE coming")
-    con.execute("DROP TABLE leaving")
+    for table in queries:
+        con.execute(f"DROP TABLE {table}")
     return changed
+
+
+def _partitions(con: duckdb.DuckDBPyConnection) -> set[str]:
+    """Quarters in which rows come."""
+    return {str(quarter) for (quarter,) in con.execute("SELECT DISTINCT partition FROM coming").fetchall()}
 
 
 def _changes(con: duckdb.DuckDBPyConnection) -> tuple[set[str], set[int], set[int]]:
@@ -99,8 +105,14 @@ def _listed(quarters: Collection[str]) -> str:
 
 def count_rows(con: duckdb.DuckDBPyConnection, settings: Settings, name: str) -> int:
     """How many rows a table has, from what its files say of themselves."""
-    (rows,) = con.execute(f"SELECT count(*) FROM {lake_relation(settings, name)}").fetchall()[0]
-    return int(rows)
+    return count_tables(con, settings, [name])[name]
+
+
+def count_tables(con: duckdb.DuckDBPyConnection, settings: Settings, names: Collection[str]) -> dict[str, int]:
+    """How many rows tables have, all asked at once."""
+    counts = (f"SELECT '{name}', count(*) FROM {lake_relation(settings, name)}" for name in names)
+    found = con.execute(" UNION ALL ".join(counts)).fetchall() if names else []
+    return {str(name): int(rows) for name, rows in found}
 
 
 def _dated(name: str, query: str) -> str:
