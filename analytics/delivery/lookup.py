@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import duckdb
 
+from analytics.engines.duck import DuckEngine
 from analytics.lake.tables import UNDATED, lake_relation, quarters_of
 from analytics.settings import Settings
 
 
+def create_spellings(engine: DuckEngine) -> None:
+    """Create the table `repository_spellings` (folded, repository) of the repositories of `commits`."""
+    engine.create_table(
+        "repository_spellings",
+        "SELECT lower(repository) AS folded, repository FROM (SELECT DISTINCT repository FROM commits)",
+    )
+
+
 def spellings(con: duckdb.DuckDBPyConnection) -> dict[str, list[str]]:
-    """How the repositories of `commits` are spelled, by their names in small letters."""
+    """How repositories of commits are spelled, by their names in small letters; needs `repository_spellings`."""
     found: dict[str, list[str]] = {}
-    for folded, name in con.execute(
-        "SELECT lower(repository), repository FROM (SELECT DISTINCT repository FROM commits)"
-    ).fetchall():
+    for folded, name in con.execute("SELECT folded, repository FROM repository_spellings").fetchall():
         found.setdefault(folded, []).append(name)
     return found
 
@@ -24,7 +31,7 @@ def create_named_commits(
     """Create the temp table `name`: the commits that a table or query `wanted` (folded, sha) names.
 
     Quarters are read from the newest on, and the older ones only while a commit is missing. A repository that is
-    spelled in two ways may have a commit twice, and then all are read.
+    spelled in two ways may have a commit twice, and then all are read. Needs `repository_spellings`.
     """
     con.execute(f"CREATE OR REPLACE TEMP TABLE sought AS SELECT DISTINCT folded, sha FROM {wanted}")
     ((missing,),) = con.execute("SELECT count(*) FROM sought").fetchall()

@@ -62,6 +62,8 @@ def incidents_by_service(engine: Engine, catalog: Catalog, merged: Sequence[Inci
 
 def _candidates(incident: Incident, catalog: Catalog, by_deployment: dict[str, list[str]]) -> Sequence[str]:
     own = [incident.service] if incident.service in catalog.by_name and incident.service else []
+    if own and not incident.links:
+        return own
     named = sorted(
         {s for link in incident.links if link.kind == "deployment" for s in by_deployment.get(link.value, ())}
     )

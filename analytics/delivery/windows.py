@@ -21,7 +21,7 @@ from analytics.delivery.batch import COMMIT_COLUMNS, PULL_REQUEST_COLUMNS, Terms
 from analytics.delivery.continuing import BehindWindow, Window, derive_window
 from analytics.delivery.known_attempts import create_whole_attempts
 from analytics.delivery.loading import prepare_commits
-from analytics.delivery.lookup import create_named_commits, spellings
+from analytics.delivery.lookup import create_named_commits, create_spellings, spellings
 from analytics.delivery.queries import create_tables
 from analytics.delivery.records import Deployment, Incident
 from analytics.delivery.rows import fact_rows
@@ -57,6 +57,7 @@ def create_changes(
     `changed_requests`, `request_shas_before` and those of the services' deployments and incidents.
     """
     con = engine.con
+    create_spellings(DuckEngine(con, settings, shared=True))
     rewritten = rewritten_repositories(con, since)
     plain = {
         service.name: next(iter(repositories[service.name]))
@@ -282,7 +283,10 @@ def _create_changes(
     plain: Collection[str],
     incidents: Mapping[str, Sequence[Incident]],
 ) -> None:
-    """The tables `changed_keys`, `old_deployments` and `first_changes` (service, at: nothing changed before)."""
+    """The tables `changed_keys`, `old_deployments`, `first_changes` (service, at: nothing changed before), and more.
+
+    `deployment_ends` has the number of each service's last deployment, `last_deployments` those that a window may hold.
+    """
     keyed = {"service": "VARCHAR", "deployment_key": "VARCHAR"}
     changed = [(name, key) for name in plain for key in sorted(touched.deployments.get(name, ()))]
     engine.create_values("changed_keys", keyed, changed)
@@ -302,6 +306,17 @@ def _create_changes(
         "coalesce(finished_at, created_at) AS happened_at, "
         "coalesce(started_at, least(created_at, coalesce(finished_at, created_at))) AS began_at "
         f"FROM {lake_relation(settings, 'service_deployments')} AS d SEMI JOIN plain_services USING (service)",
+    )
+    engine.create_table(
+        "deployment_ends",
+        "SELECT service, max(sequence) AS last, min(happened_at) FILTER (resolved) AS first_resolved_at "
+        "FROM old_deployments WHERE outcome = 'success' GROUP BY service",
+    )
+    engine.create_table(
+        "last_deployments",
+        "SELECT o.service, o.deployment_key, o.sequence, o.sha, o.happened_at, o.rework, o.blamed_key "
+        "FROM old_deployments AS o JOIN deployment_ends AS e ON e.service = o.service "
+        f"WHERE o.outcome = 'success' AND o.sequence > e.last - {KEPT_DEPLOYMENTS}",
     )
     engine.create_table(
         "first_changes",
@@ -336,11 +351,11 @@ def _create_asked_before(con: duckdb.DuckDBPyConnection, settings: Settings) -> 
             SELECT r.service, p.folded, r.sha, r.sequence FROM {reach} AS r
             JOIN plain_services AS p ON p.service = r.service WHERE r.sequence IS NOT NULL
         ), named AS (
-            SELECT o.service, o.sequence, r.sequence AS asked FROM old_deployments AS o
+            SELECT o.service, o.sequence, r.sequence AS asked FROM last_deployments AS o
             JOIN reached AS r ON r.service = o.service AND r.sha = o.sha WHERE r.sequence < o.sequence
             UNION ALL
-            SELECT o.service, o.sequence, b.sequence FROM old_deployments AS o
-            JOIN old_deployments AS b ON b.service = o.service AND b.deployment_key = o.blamed_key
+            SELECT o.service, o.sequence, b.sequence FROM last_deployments AS o
+            JOIN last_deployments AS b ON b.service = o.service AND b.deployment_key = o.blamed_key
             WHERE o.rework IS NOT NULL AND b.sequence < o.sequence
             UNION ALL
             SELECT one.service, one.sequence, other.sequence
@@ -366,18 +381,13 @@ def _create_window_keys(
     con.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE windows AS
-        WITH ends AS (
-            SELECT service, max(sequence) AS last, min(happened_at) FILTER (resolved) AS first_resolved_at
-            FROM old_deployments WHERE outcome = 'success' GROUP BY service
-        ), placed AS (
+        WITH placed AS (
             SELECT o.service, o.happened_at, o.sequence,
                    max(o.sequence) FILTER (f.happened_at IS NULL OR o.happened_at < f.happened_at)
                        OVER (PARTITION BY o.service) AS unchanged,
                    min(b.asked) OVER (PARTITION BY o.service ORDER BY o.sequence DESC) AS asked
-            FROM old_deployments AS o JOIN ends AS e ON e.service = o.service
-            LEFT JOIN first_changes AS f ON f.service = o.service
+            FROM last_deployments AS o LEFT JOIN first_changes AS f ON f.service = o.service
             LEFT JOIN asked_before AS b ON b.service = o.service AND b.sequence = o.sequence
-            WHERE o.outcome = 'success' AND o.sequence > e.last - {KEPT_DEPLOYMENTS}
         ), starts AS (
             SELECT service, coalesce(
                 arg_max(happened_at, sequence) FILTER (asked IS NULL OR asked >= sequence),
@@ -386,7 +396,7 @@ def _create_window_keys(
             FROM placed WHERE sequence <= unchanged - {slack - 1} GROUP BY service
         ), pasts AS (
             SELECT s.service, max(o.sequence) AS after, e.last, e.first_resolved_at < s.start AS is_started
-            FROM starts AS s JOIN ends AS e ON e.service = s.service
+            FROM starts AS s JOIN deployment_ends AS e ON e.service = s.service
             JOIN old_deployments AS o ON o.service = s.service AND o.outcome = 'success' AND o.happened_at < s.start
             GROUP BY s.service, e.last, e.first_resolved_at, s.start
         ), shapes AS (
