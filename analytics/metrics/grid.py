@@ -43,10 +43,10 @@ class Belonging:
             if table.max(initial=0) < 1 << 31:  # half the memory of millions of rows
                 table = table.astype(np.int32)
             place = table[cells]
-            if (scope >= 0).all():
+            if place.min(initial=0) >= 0:
                 return None, place
             known = np.flatnonzero(place >= 0)
-            return (None, place) if known.size == place.size else (known, place[known])
+            return known, place[known]
         subjects = cells // width
         row = np.repeat(np.arange(cells.size), sizes[subjects])
         return row, self.scopes[ranges(self.starts[subjects], sizes[subjects])] * width + cells[row] % width
