@@ -1,5 +1,6 @@
 """Steps of an update side by side."""
 
+import sys
 import threading
 from collections.abc import Iterator
 
@@ -81,3 +82,10 @@ def test_without_a_thread_all_is_done_at_once_on_the_session_itself(engine: Duck
     with aside(engine, Settings(organization="Acme"), threaded=False) as beside:
         assert beside.engine is engine
         assert beside.give(threading.get_ident)() == threading.get_ident()
+
+
+def test_threads_take_turns_more_often_while_there_are_two(engine: DuckEngine) -> None:
+    before = sys.getswitchinterval()
+    with aside(engine, Settings(organization="Acme"), threaded=True):
+        assert sys.getswitchinterval() < before
+    assert sys.getswitchinterval() == before
