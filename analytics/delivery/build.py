@@ -31,7 +31,6 @@ from analytics.delivery.run_update import update_pipeline_facts
 from analytics.delivery.since import Since, begin
 from analytics.delivery.summary import STAGE, BuildSummary
 from analytics.delivery.told import read_incidents
-from analytics.delivery.uncollected import uncollected
 from analytics.delivery.update import update_facts
 from analytics.engines import open_engine
 from analytics.engines.duck import DuckEngine
@@ -48,6 +47,7 @@ from analytics.landing.names import present_names
 from analytics.landing.winners import create_winners, open_landing
 from analytics.settings import Settings
 from analytics.sources.entities import ENTITIES
+from analytics.uncollected import uncollected
 
 _DESCRIBED = (
     "services",

@@ -24,7 +24,6 @@ from analytics.delivery.records import Incident, Rules
 from analytics.delivery.summary import STAGE, BuildSummary
 from analytics.delivery.told import incidents_by_service
 from analytics.delivery.touched import create_attempt_inputs, incident_input_rows
-from analytics.delivery.uncollected import uncollected
 from analytics.delivery.windows import create_references
 from analytics.engines.duck import DuckEngine
 from analytics.engines.port import Engine
@@ -32,6 +31,7 @@ from analytics.lake.parts import TableParts
 from analytics.lake.schemas import TABLES
 from analytics.lake.tables import lake_relation, write_table
 from analytics.settings import Settings
+from analytics.uncollected import uncollected
 
 
 def delivery_facts(

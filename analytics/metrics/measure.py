@@ -41,6 +41,7 @@ from analytics.metrics.registry import METRICS, Metric
 from analytics.metrics.restatements import restate
 from analytics.periods import Calendar, Quarter
 from analytics.settings import Settings
+from analytics.uncollected import uncollected
 
 STAGE = "measure"
 # Six years; older quarters are measured when they are asked for.
@@ -182,13 +183,15 @@ def measured_values(
     for metric in metrics:
         wanted = everything if stale is None else stale[metric.name]
         groups.setdefault(wanted, {}).setdefault((metric.query, metric.kind), []).append(metric)
-    # Those of the same quarters at once: the days are made once for them.
-    for wanted, alike in groups.items():
-        if wanted:
-            for group, rows in zip(alike.values(), measuring.frames(list(alike.values()), wanted), strict=True):
-                frames.append(rows)
-                progress.report(STAGE, group[0].title)
-    return with_readings(pl.concat(frames), metrics, quarters)
+    # Arrays and frames have no cycles, and the collector would stop every thread to look for some.
+    with uncollected():
+        # Those of the same quarters at once: the days are made once for them.
+        for wanted, alike in groups.items():
+            if wanted:
+                for group, rows in zip(alike.values(), measuring.frames(list(alike.values()), wanted), strict=True):
+                    frames.append(rows)
+                    progress.report(STAGE, group[0].title)
+        return with_readings(pl.concat(frames), metrics, quarters)
 
 
 def _definition(metric: Metric) -> dict[str, Any]:
