@@ -38,7 +38,16 @@ class Aside:
             return lambda: made
         given = self._thread.submit(self._after_others, work)
         self._given.append(given)
-        return given.result
+
+        def result() -> T:
+            try:
+                return given.result()
+            except CancelledError:
+                # What was not begun cannot say why; what failed before it can.
+                self.wait()
+                raise
+
+        return result
 
     def _after_others(self, work: Callable[[], T]) -> T:
         """Do some work, unless what it may need has failed."""

@@ -26,6 +26,8 @@ from analytics.lake.port import LakeFile
 from analytics.settings import Settings
 
 FORMAT = 1
+# How often a table is listed again while others write it.
+_LOOKS = 100
 _PENDING = "_pending-"
 _CHANGE = "change.json"
 _MOST_BYTES = 64 * 1024 * 1024
@@ -157,22 +159,29 @@ class FolderLake:
     def _listed(self, name: str) -> list[tuple[str, Path]]:
         """Quarter and path of a table's files, as they are when every change that was noted is done."""
         target = self._folder / name
-        found: dict[str, Path] = {}
-        pending: list[Path] = []
-        for folder in _entries(target):
-            if folder.name.startswith("quarter="):
-                files = (file.name for file in _entries(folder.path) if file.name.endswith(".parquet"))
-                found.update((f"{folder.name}/{file}", Path(folder.path, file)) for file in files)
-            elif folder.name.startswith(_PENDING):
-                pending.append(Path(folder.path))
-        for one in pending:
-            change = _read_change(one) or Change(FORMAT, [], [])
+        noted = self._noted(name)
+        for _ in range(_LOOKS):
+            found = {
+                f"{folder.name}/{file.name}": Path(file.path)
+                for folder in _entries(target)
+                if folder.name.startswith("quarter=")
+                for file in _entries(folder.path)
+                if file.name.endswith(".parquet")
+            }
+            before, noted = noted, self._noted(name)
+            # A stage that does one to its end meanwhile has moved files from where they were looked for.
+            if noted.keys() == before.keys():
+                break
+        for one, change in noted.items():
             for place in change.going:
                 found.pop(place, None)
             for file, place in change.coming:
-                if (one / file).exists():
-                    found[place] = one / file
+                found[place] = one / file if (one / file).exists() else target / place
         return [(_quarter_of(place), found[place]) for place in sorted(found)]
+
+    def _noted(self, name: str) -> dict[Path, Change]:
+        """Changes that are not yet done to their end, by their folder."""
+        return {one: change for one in self._pending(name) if (change := _read_change(one)) is not None}
 
     def digests(self, name: str) -> dict[str, list[tuple[str, str]]]:
         """Of the bytes themselves: names and times say nothing once a table has been written again."""

@@ -57,6 +57,19 @@ def test_no_step_is_begun_behind_one_that_failed_and_its_error_is_raised(engine:
     assert done == []
 
 
+def test_who_waits_for_a_step_that_was_not_begun_is_told_what_failed(engine: DuckEngine) -> None:
+    def fail() -> None:
+        raise ValueError("the first")
+
+    def run() -> None:
+        with aside(engine, Settings(organization="Acme"), threaded=True) as beside:
+            beside.give(fail)
+            beside.give(lambda: 1)()
+
+    with pytest.raises(ValueError, match="the first"):
+        run()
+
+
 def test_a_failure_here_lets_no_waiting_step_begin(engine: DuckEngine) -> None:
     done: list[str] = []
     begun, stopped = threading.Event(), threading.Event()

@@ -22,7 +22,7 @@ import polars as pl
 import pytest
 
 from analytics.errors import LakeError
-from analytics.lake.folders import FolderLake
+from analytics.lake.folders import Change, FolderLake
 from analytics.lake.frames import polars_frame
 from analytics.lake.tables import lake_relation, quarters_of, table_digests
 from analytics.lake.turns import lake_turn
@@ -46,7 +46,7 @@ AFTER = {"exchange": "XYZabcd", "replace": "XYZd", "replace Q1": "XYZdgh"}
 KILLER = """
 import json, os, shutil, signal, sys
 from pathlib import Path
-from analytics.lake.folders import FolderLake
+from analytics.lake.folders import Change, FolderLake
 from analytics.lake.port import LakeFile
 from analytics.lake.turns import lake_turn
 from analytics.settings import Settings
@@ -218,6 +218,25 @@ def test_every_way_of_reading_sees_the_write_as_a_whole(half_written: Settings, 
     with lake_turn(half_written, "verify"):
         assert (quarters_of(half_written, TABLE), table_digests(half_written, TABLE)) == before
     assert keys_read(con, half_written.storage) == AFTER["exchange"]
+
+
+def test_a_reader_that_looks_while_a_write_comes_to_its_end_sees_it_as_a_whole(
+    half_written: Settings, con: duckdb.DuckDBPyConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noted = FolderLake._noted
+    looks: list[Path] = []
+
+    def meanwhile(lake: FolderLake, name: str) -> dict[Path, Change]:
+        looks.append(half_written.lake_dir)
+        if len(looks) == 2:
+            # Its files were listed, and only now are the new ones put there.
+            with lake_turn(half_written, "build", derives=False):
+                pass
+        return noted(lake, name)
+
+    monkeypatch.setattr(FolderLake, "_noted", meanwhile)
+    assert keys_read(con, half_written.storage) == AFTER["exchange"]
+    assert len(looks) == 3
 
 
 def test_several_tables_are_brought_to_their_end_and_named(
