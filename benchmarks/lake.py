@@ -17,6 +17,7 @@ from analytics.delivery.overrides import load_overrides
 from analytics.delivery.pipelines import pipeline_facts
 from analytics.delivery.records import Rules
 from analytics.delivery.summary import BuildSummary
+from analytics.delivery.told import read_incidents
 from analytics.engine import connect
 from analytics.engines import open_engine
 from analytics.engines.duck import DuckEngine
@@ -96,7 +97,8 @@ def derive_ownership(settings: Settings) -> int:
         rules = Rules(settings.incidents, settings.rework, now, load_overrides(settings.incidents.overrides))
         engine.create_values("proven_repositories", {"digest": "VARCHAR", "repository": "VARCHAR"}, [])
         match_attempts(engine, catalog)
-        delivery_facts(con, engine, TableParts(folder), settings, catalog, rules, None, summary)
+        incidents = read_incidents(con, catalog, rules)
+        delivery_facts(con, engine, TableParts(folder), settings, catalog, rules, incidents, None, summary)
     return sum(summary.tables.values())
 
 
