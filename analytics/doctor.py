@@ -72,8 +72,11 @@ def examine(settings_path: Path) -> Iterator[Finding]:
         yield _source(source)
     yield _supply_chain(settings)
     yield _storage(settings)
-    if settings.lake_url is not None:
-        yield _lake(settings, settings.lake_url)
+    lake = None if settings.lake_url is None else _lake(settings, settings.lake_url)
+    if lake is not None:
+        yield lake
+    if lake is None or lake.state == "ok":
+        yield from _unfinished(settings)
     yield from _landing(settings)
     yield _published(settings)
     if settings.engine.type == "spark":
@@ -410,6 +413,27 @@ def _lake(settings: Settings, url: str) -> Finding:
         return Finding("lake", "ok", f"{url}: can be listed, written, read and deleted; objects: {len(listed) - 1:,}")
 
     return _within_reach(late, ask)
+
+
+def _unfinished(settings: Settings) -> Iterator[Finding]:
+    """A stage that has begun to write the lake and has not ended; nothing where there is none."""
+    from analytics.lake.version import lake_note
+
+    try:
+        note = lake_note(settings)
+    except LakeError as error:
+        yield Finding("tables", "fail", f"{error.where}: {error.what}", error.fix)
+        return
+    except OSError as error:
+        yield Finding("tables", "fail", f"{error.filename}: {error.strerror}", "Make it readable.")
+        return
+    for stage in sorted(note.unfinished) if note else ():
+        yield Finding(
+            "tables",
+            "warn",
+            f"the last {stage} has not come to its end: it still runs, or was ended before",
+            f"Run `quarterdeck {stage}`: until it has ended, no stage derives from what it writes.",
+        )
 
 
 def _landing(settings: Settings) -> Iterator[Finding]:

@@ -3,7 +3,7 @@
 Everything is made from what is landed, so a late record, a corrected one or a changed rule needs no download
 (metrics.md E39), and the order of arrival cannot matter. What new items do not touch is kept from the last build
 (`analytics.delivery.since`), if nothing else has changed. A killed build leaves whole files of the old or the new build
-and is simply run again: the next one makes everything anew.
+and is simply run again: the next one makes everything anew, and until then no stage derives from what it left.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ def build(settings: Settings, *, full: bool = False) -> BuildSummary:
         summary.unmapped = summary.tables["unmapped"]
         if not on_spark:
             note.write(con, settings, summary.tables)
-    note_lake_version(settings)
+    note_lake_version(settings, STAGE)
     progress.report(STAGE, f"{sum(summary.tables.values()):,} rows in {len(summary.tables)} tables")
     return summary
 

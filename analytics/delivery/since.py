@@ -21,11 +21,12 @@ from importlib.resources.abc import Traversable
 import duckdb
 
 from analytics.catalog import Catalog
+from analytics.delivery.summary import STAGE
 from analytics.lake.schemas import TABLES
 from analytics.lake.tables import UNDATED, clear_table, lake_relation, quarters_of, write_table
 from analytics.lake.typed import typed_query
 from analytics.lake.updating import count_tables
-from analytics.lake.version import LAKE_VERSION
+from analytics.lake.version import LAKE_VERSION, note_begun
 from analytics.landing.growth import Reach, create_changed_winners, read_reach
 from analytics.settings import Settings
 from analytics.sources.entities import ENTITIES
@@ -109,6 +110,7 @@ def begin(
         since = _read_changes(con, settings, datetime.fromisoformat(found["cut_off", ""]), now, proven)
         if since is None:
             note.whole = "new items cannot be told from those before"
+    note_begun(settings, STAGE)
     clear_table(settings, NOTE)
     return note, since
 

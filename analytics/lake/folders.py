@@ -196,7 +196,7 @@ class FolderLake:
         """The text of `lake.json`."""
         try:
             return self._note.read_bytes()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
 
     def write_note(self, text: bytes) -> None:

@@ -3,7 +3,7 @@
     <table>/quarter=<name>/<write>-<number>.parquet     files, under names that are never used again
     <table>/_table.json                                 the last write of the whole table: its id and its files
     <table>/_<id>/<write>.json                          quarters that were written alone since that write
-    lake.json                                           the version
+    lake.json                                           the version, and stages that have not ended
 
 A write puts its files first and then one manifest, in a single request: before it the old files are read, after it the
 new ones, and a writer that was killed between leaves files that nobody names. Each writer of some quarters puts a

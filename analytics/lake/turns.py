@@ -21,7 +21,7 @@ from analytics import progress
 from analytics.errors import LakeError
 from analytics.file_lock import file_lock
 from analytics.lake.places import lake_of
-from analytics.lake.version import check_lake_version
+from analytics.lake.version import check_lake
 from analytics.settings import Settings
 
 P = ParamSpec("P")
@@ -41,8 +41,8 @@ def lake_turn(
 ) -> Iterator[None]:
     """Hold the turn for as long as the block lasts, on a lake that this version can write and nobody left half written.
 
-    `derives` says that the stage reads what `build` wrote, which must then be of this version. Raises LakeError naming
-    the holder when the deadline has passed, and for a lake of another version.
+    `derives` says that the stage reads what `build` wrote, which must then be of this version and written to its end.
+    Raises LakeError naming the holder when the deadline has passed, and as `check_lake` does.
     """
     path = turn_path(settings)
 
@@ -61,7 +61,7 @@ def lake_turn(
         file.write(json.dumps(_myself(stage)))
         file.flush()
         try:
-            check_lake_version(settings, derives=derives)
+            check_lake(settings, stage, derives=derives)
             for table in lake_of(settings).settle():
                 progress.report(stage, f"{table}: did to its end what a killed stage had begun")
             yield

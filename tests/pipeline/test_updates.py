@@ -17,11 +17,14 @@ from analytics.delivery import update
 from analytics.delivery.build import build
 from analytics.delivery.summary import BuildSummary
 from analytics.engine import connect
+from analytics.errors import LakeError
 from analytics.lake.schemas import TABLES
 from analytics.lake.tables import lake_relation
 from analytics.landing.pull import pull
+from analytics.metrics.measure import measure
 from analytics.settings import load_settings
 from analytics.sources.entities import ENTITIES
+from analytics.supply_chain.verify import verify
 from tests.fakes import s3 as fake_s3
 from tests.fakes.s3 import KEY, SECRET
 from tests.pipeline.conftest import SHOP, sha_of, stamp
@@ -448,6 +451,42 @@ def test_a_build_that_was_killed_lets_the_next_one_make_everything_anew(
             shop.update(more(shop))
     assert shop.update({}).whole == "no build has been completed before"
     shop.check()
+
+
+def deployed(daily: Daily) -> tuple[int, bytes]:
+    """The deployments that the published frequency counts, and the published file."""
+    with duckdb.connect(str(daily.settings.published_path), read_only=True) as con:
+        ((count,),) = con.execute(
+            "SELECT numerator FROM metric_values WHERE metric = 'deployment_frequency' AND name = 'checkout' "
+            "AND quarter = '2026-Q1'"
+        ).fetchall()
+    return int(count), daily.settings.published_path.read_bytes()
+
+
+def test_what_a_build_leaves_that_failed_between_its_tables_is_neither_verified_nor_measured(
+    shop: Daily, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measure(shop.settings)
+    count, published = deployed(shop)
+    before = len(rows_of(shop.settings.lake_dir)["service_deployments"])
+    for number in (2, 3):
+        shop.world.commit(f"c{number}", 10 * number, f"c{number - 1}")
+        shop.world.deploy(f"d{number}", f"c{number}", 10 * number + 1)
+    with monkeypatch.context() as failing:
+        failing.setattr(building, "practice_facts", lambda *_: (_ for _ in ()).throw(OSError("no space left")))
+        with pytest.raises(OSError, match="no space left"):
+            shop.update(more(shop))
+    left = rows_of(shop.settings.lake_dir)
+    assert len(left["service_deployments"]) == before + 2  # which the tables of practices do not know of
+    for stage in (verify, measure):
+        with pytest.raises(LakeError, match=r"the last build has not come to its end.*\n.*`quarterdeck build`"):
+            stage(shop.settings)
+    assert rows_of(shop.settings.lake_dir) == left
+    assert deployed(shop) == (count, published)
+    assert shop.update({}).whole == "no build has been completed before"
+    verify(shop.settings)
+    measure(shop.settings)
+    assert deployed(shop)[0] == count + 2
 
 
 def test_an_update_in_an_object_store_makes_what_one_in_a_folder_makes(

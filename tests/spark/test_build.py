@@ -13,15 +13,18 @@ import duckdb
 import pytest
 
 from analytics.catalog import Service
+from analytics.delivery import build as building
 from analytics.delivery.attempts import ATTEMPT_COLUMNS
 from analytics.delivery.batch import COMMIT_COLUMNS, PULL_REQUEST_COLUMNS, Terms
 from analytics.delivery.build import build
 from analytics.delivery.records import Incident, Rules
 from analytics.engines import open_engine
-from analytics.errors import EngineError
+from analytics.errors import EngineError, LakeError
 from analytics.landing.pull import pull
+from analytics.metrics.measure import measure
 from analytics.sample.writing import write_sample
 from analytics.settings import IncidentRules, ReworkRules, Settings, load_settings
+from analytics.supply_chain.verify import verify
 from tests.spark.conftest import all_differences, on_spark
 
 
@@ -73,3 +76,23 @@ def test_a_cluster_behind_spark_connect_builds_the_same(connect_address: str, tm
     one, other = load_settings(here), load_settings(there)
     assert one.storage != other.storage
     assert all_differences(one, other) == {}
+
+
+def test_a_build_on_spark_that_failed_is_neither_measured_nor_continued(
+    spark_session: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path / "quarterdeck.yaml"
+    write_sample(tmp_path, services=1, quarters=1)
+    settings = load_settings(here)
+    pull(settings)
+    build(settings)
+    with monkeypatch.context() as failing:
+        failing.setattr(building, "_typed_tables", lambda *_: (_ for _ in ()).throw(OSError("no space left")))
+        with pytest.raises(OSError, match="no space left"):
+            build(on_spark(settings))
+    for stage in (verify, measure):
+        for engine in (settings, on_spark(settings)):
+            with pytest.raises(LakeError, match="the last build has not come to its end"):
+                stage(engine)
+    assert build(settings).whole == "no build has been completed before"
+    verify(settings)

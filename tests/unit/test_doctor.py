@@ -9,6 +9,8 @@ import pytest
 
 from analytics import doctor
 from analytics.doctor import Finding, examine
+from analytics.lake.version import note_begun
+from analytics.settings import load_settings
 from analytics.starter import write_starter
 
 
@@ -163,6 +165,21 @@ def test_a_published_database_that_cannot_be_read_fails(settings: Path) -> None:
     storage.mkdir()
     (storage / "analytics.duckdb").write_bytes(b"no database" * 1000)
     assert found(settings)["published"].state == "fail"
+
+
+def test_a_stage_that_has_not_come_to_its_end_is_named(settings: Path) -> None:
+    assert "tables" not in found(settings)
+    note_begun(load_settings(settings), "build")
+    finding = found(settings)["tables"]
+    assert (finding.state, "the last build has not come to its end" in finding.detail) == ("warn", True)
+    assert "`quarterdeck build`" in str(finding.fix)
+
+
+def test_a_note_of_the_lake_that_cannot_be_read_fails(settings: Path) -> None:
+    storage = settings.parent / "quarterdeck-data"
+    storage.mkdir()
+    (storage / "lake.json").write_text("[]")
+    assert found(settings)["tables"].state == "fail"
 
 
 def test_git_is_needed_only_where_a_source_is_git(settings: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from analytics.lake.version import note_begun
 from analytics.metrics.registry import METRICS
 from analytics.settings import Settings
 from assets.build import build_assets
@@ -186,3 +187,15 @@ def test_a_value_that_cannot_be_true_stops_the_pack(
     [check] = result.get_asset_check_evaluations()
     assert not check.passed
     assert "change\\_fail\\_rate" in str(check.description)
+
+
+def test_a_lake_that_a_build_left_half_written_fails_with_what_to_run(
+    own_instance: dg.DagsterInstance, settings: Settings
+) -> None:
+    note_begun(settings, "build")
+    result = run(settings, own_instance)
+    [failed] = result.get_step_failure_events()
+    failure = failed.step_failure_data.user_failure_data
+    assert failure is not None
+    assert "the last build has not come to its end" in str(failure.description)
+    assert "Run `quarterdeck build`" in str(failure.description)

@@ -40,7 +40,7 @@ from analytics.lake.tables import (
     write_partitions,
 )
 from analytics.lake.turns import lake_turn
-from analytics.lake.version import LAKE_VERSION, lake_version, note_lake_version
+from analytics.lake.version import LAKE_VERSION, lake_version, note_begun, note_lake_version
 from analytics.lake_files import name_of
 from analytics.object_store import ObjectStore, Stored
 from analytics.settings import Settings, load_settings
@@ -216,6 +216,12 @@ def test_the_version_is_noted_beside_the_tables(s3_settings: MakeSettings) -> No
     note_lake_version(settings)
     with lake_turn(settings, "measure"):
         assert lake_version(settings) == LAKE_VERSION
+    note_begun(settings, "build")
+    with (
+        pytest.raises(LakeError, match=r"s3://.*: the last build has not come to its end"),
+        lake_turn(settings, "measure"),
+    ):
+        raise AssertionError("derived from tables of two states")
     store_of(settings).write("lake.json", b"[]")
     with pytest.raises(LakeError, match=r"s3://.*/lake/lake\.json: does not say"):
         lake_version(settings)

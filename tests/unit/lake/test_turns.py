@@ -12,8 +12,11 @@ from analytics.errors import LakeError
 from analytics.lake.turns import holder, lake_turn, turn_path
 from analytics.lake.version import (
     LAKE_VERSION,
-    check_lake_version,
+    LakeNote,
+    check_lake,
+    lake_note,
     lake_version,
+    note_begun,
     note_lake_version,
 )
 from analytics.settings import Settings
@@ -102,7 +105,7 @@ def rows(settings: Settings) -> None:
 
 def test_a_storage_without_a_lake_has_no_version(settings: Settings) -> None:
     assert lake_version(settings) is None
-    check_lake_version(settings, derives=True)
+    check_lake(settings, "measure", derives=True)
 
 
 def test_a_lake_of_the_first_release_has_version_1_and_is_built_anew(settings: Settings) -> None:
@@ -128,9 +131,62 @@ def test_a_lake_of_a_newer_release_is_refused_with_words(settings: Settings, der
         raise AssertionError("written by an older release")
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"version": "x"}', "null"])
+@pytest.mark.parametrize("text", ["", "[]", '{"version": "x"}', "null", '{"version": 2, "unfinished": 1}'])
 def test_a_note_that_says_no_version_is_named(settings: Settings, text: str) -> None:
     rows(settings)
     (settings.storage / "lake.json").write_text(text)
     with pytest.raises(LakeError, match=r"lake\.json: does not say"):
         lake_version(settings)
+
+
+# Stages that have not ended
+
+
+def test_what_a_stage_has_begun_to_write_no_other_one_derives_from(settings: Settings) -> None:
+    rows(settings)
+    note_lake_version(settings)
+    note_begun(settings, "build")
+    for stage in ("verify", "measure"):
+        with (
+            pytest.raises(LakeError, match=rf"last build has not come to its end.*{stage}.*\n.*`quarterdeck build`"),
+            lake_turn(settings, stage),
+        ):
+            raise AssertionError("derived from tables of two states")
+    with lake_turn(settings, "build", derives=False):
+        note_lake_version(settings, "build")
+    assert lake_note(settings) == LakeNote(LAKE_VERSION)
+    with lake_turn(settings, "measure"):
+        pass
+
+
+def test_a_stage_may_follow_upon_itself_and_the_end_of_another_is_not_its_own(settings: Settings) -> None:
+    note_begun(settings, "verify")
+    note_begun(settings, "build")
+    note_lake_version(settings, "build")
+    assert lake_note(settings) == LakeNote(LAKE_VERSION, frozenset({"verify"}))
+    with lake_turn(settings, "verify"):
+        pass
+    with pytest.raises(LakeError, match="the last verify has not come to its end"), lake_turn(settings, "measure"):
+        raise AssertionError("derived from tables of two states")
+
+
+def test_a_first_build_that_did_not_end_is_not_taken_for_one_of_an_earlier_version(settings: Settings) -> None:
+    note_begun(settings, "build")
+    rows(settings)
+    with pytest.raises(LakeError, match="the last build has not come to its end"), lake_turn(settings, "measure"):
+        raise AssertionError("derived from tables of two states")
+
+
+def test_an_older_lake_keeps_its_version_until_it_is_built_to_the_end(settings: Settings) -> None:
+    rows(settings)
+    note_begun(settings, "build")
+    assert lake_note(settings) == LakeNote(1, frozenset({"build"}))
+    # Another release reads no more of it than the version.
+    assert (settings.storage / "lake.json").read_text() == '{"version": 1, "unfinished": ["build"]}\n'
+
+
+def test_a_lake_whose_version_noted_no_beginning_is_derived_from(settings: Settings) -> None:
+    rows(settings)
+    (settings.storage / "lake.json").write_text('{"version": 2}\n')
+    with lake_turn(settings, "measure"):
+        assert lake_note(settings) == LakeNote(2)
