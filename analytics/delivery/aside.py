@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from concurrent.futures import wait as wait_for
 from contextlib import closing, contextmanager
 from typing import Any, TypeVar
 
@@ -19,6 +20,7 @@ from analytics.settings import Settings
 
 T = TypeVar("T")
 _TURN_SECONDS = 0.0005
+_LOOK_SECONDS = 0.02
 
 
 class Aside:
@@ -65,6 +67,14 @@ class Aside:
             given.result()
         self._given.clear()
 
+    def stop(self, interrupt: Callable[[], None]) -> None:
+        """Let nothing more begin, and interrupt the query of a step under way until that step has ended."""
+        self._has_failed = True
+        # A step may be between two queries, and the next one would run to its end.
+        while wait_for(self._given, timeout=0).not_done:
+            interrupt()
+            wait_for(self._given, timeout=_LOOK_SECONDS)
+
 
 @contextmanager
 def _short_turns() -> Iterator[None]:
@@ -95,6 +105,8 @@ def aside(engine: Engine, settings: Settings, *, threaded: bool) -> Iterator[Asi
         try:
             yield beside
             beside.wait()
-        finally:
-            # A step that waits for its turn might read what this session has not made.
-            thread.shutdown(cancel_futures=True)
+        except BaseException:
+            # A step that waits for its turn might read what this session has not made, and nobody waits for a result:
+            # Ctrl-C ends a build in a moment and not after minutes.
+            beside.stop(con.interrupt)
+            raise

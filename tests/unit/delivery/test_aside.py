@@ -2,6 +2,7 @@
 
 import sys
 import threading
+import time
 from collections.abc import Iterator
 
 import duckdb
@@ -89,6 +90,37 @@ def test_a_failure_here_lets_no_waiting_step_begin(engine: DuckEngine) -> None:
     with pytest.raises(ValueError, match="here"):
         run()
     assert done == []
+
+
+@pytest.mark.parametrize("pause_seconds", [0, 0.05], ids=["in a query", "between two queries"])
+def test_a_failure_here_interrupts_the_query_aside(engine: DuckEngine, pause_seconds: float) -> None:
+    begun = threading.Event()
+    ended: list[str] = []
+
+    def count(con: duckdb.DuckDBPyConnection) -> None:
+        begun.set()
+        # With a pause, the first interrupt meets no query.
+        time.sleep(pause_seconds)
+        try:
+            # Longer than the patience of whoever pressed Ctrl-C.
+            con.execute("SELECT sum(a.range * b.range) FROM range(100_000) AS a, range(100_000) AS b")
+        except duckdb.InterruptException:
+            ended.append("interrupted")
+            raise
+        ended.append("to its end")
+
+    def run() -> None:
+        with aside(engine, Settings(organization="Acme"), threaded=True) as beside:
+            other = beside.engine
+            assert isinstance(other, DuckEngine)
+            beside.give(lambda: count(other.con))
+            begun.wait()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    assert ended == ["interrupted"]
+    assert engine.rows("SELECT 1") == [(1,)]
 
 
 def test_without_a_thread_all_is_done_at_once_on_the_session_itself(engine: DuckEngine) -> None:
