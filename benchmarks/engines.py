@@ -54,7 +54,7 @@ class Timings:
 
     def question(self, name: str, what: int) -> float:
         """Median seconds of one question."""
-        return median(run.result["questions"][name][what] for run in self.runs)
+        return float(median(run.result["questions"][name][what] for run in self.runs))
 
     def _starts(self, what: int) -> list[float]:
         return [run.result["start"][what] for run in self.runs]

@@ -91,7 +91,7 @@ def _families(random: np.random.Generator, shift: float) -> list[Family]:
         if service < SHIFTED:
             quarters[1] = quarters[1] * shift
         family["lead"].append(compare_samples(*quarters))
-        family["lead_p75"].append(compare_quantile(*quarters, 0.75))
+        family["lead_p75"].append(compare_quantile(quarters[0], quarters[1], 0.75))
         # The series of all commits holds the people's and some bots' beside them.
         bots = [random.lognormal(middle, spread, n // 10) for _ in range(2)]
         family["lead_all"].append(compare_samples(*(np.concatenate(pair) for pair in zip(quarters, bots, strict=True))))

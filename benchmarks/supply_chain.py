@@ -19,6 +19,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -104,6 +105,9 @@ def _bundles(count: int, seed: int) -> tuple[bool, str]:
             if row["verdict"] != "VERIFIED":
                 raise RuntimeError(row["reason"])
 
+    def on_all_cores(half: Sequence[Input]) -> None:
+        deque(judge_inputs(half, roots, roots_hash, len(half)), maxlen=0)
+
     _say("verifying them")
     # Both are warm before they are timed.
     by_library(signed[:_AT_ONCE])
@@ -112,16 +116,16 @@ def _bundles(count: int, seed: int) -> tuple[bool, str]:
         chunk = signed[first : first + _AT_ONCE]
         turns = [(bare, by_library), (ours, by_stage)]
         for spent, work in turns if number % 2 else reversed(turns):
-            spent.add(lambda work=work, chunk=chunk: work(chunk))  # type: ignore[misc]
+            spent.add(partial(work, chunk))
     # As the stage does it: in as many processes as there are cores, their start included; before and after the library.
     _say("verifying them on all cores")
     inputs: list[Input] = [(hashlib.sha256(raw).hexdigest(), raw) for raw in signed]
     whole, alone = Spent(), Spent()
     for number in range(2):
-        half = inputs[number * count // 2 : (number + 1) * count // 2]
+        first, end = number * count // 2, (number + 1) * count // 2
         sides: list[tuple[Spent, Callable[[], object]]] = [
-            (alone, lambda number=number: by_library(signed[number * count // 2 : (number + 1) * count // 2])),
-            (whole, lambda half=half: deque(judge_inputs(half, roots, roots_hash, len(half)), maxlen=0)),
+            (alone, partial(by_library, signed[first:end])),
+            (whole, partial(on_all_cores, inputs[first:end])),
         ]
         for spent, run in sides if number else reversed(sides):
             spent.add(run)
