@@ -20,6 +20,7 @@ from analytics.lake.parts import TableParts
 from analytics.lake.schemas import VERIFIED_TABLES
 from analytics.lake.tables import create_views, lake_place, lake_relation, quarters_of, scratch, write_table
 from analytics.lake.turns import taking_turns
+from analytics.lake.version import note_begun, note_lake_version
 from analytics.settings import FilesSource, GitHubSource, GitLabSource, Settings
 from analytics.supply_chain.contents import judge_contents
 from analytics.supply_chain.control_rows import control_findings, control_rows
@@ -135,8 +136,11 @@ def verify(settings: Settings) -> VerifySummary:
             parts.add("deployment_controls", row)
         for key, value in _made_under(settings, roots, policies.sha256, len(waivers)).items():
             parts.add("verification", {"key": key, "value": value})
+        # What is known of documents is only added to; verdicts and findings of two runs would contradict each other.
+        note_begun(settings, STAGE)
         for table in _WRITTEN_LAST:
             write_table(con, settings, table, parts.relation(table))
+        note_lake_version(settings, STAGE)
         for table in VERIFIED_TABLES:
             ((summary.tables[table],),) = con.execute(
                 f"SELECT count(*) FROM {lake_relation(settings, table)}"

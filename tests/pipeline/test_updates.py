@@ -22,8 +22,9 @@ from analytics.lake.schemas import TABLES
 from analytics.lake.tables import lake_relation
 from analytics.landing.pull import pull
 from analytics.metrics.measure import measure
-from analytics.settings import load_settings
+from analytics.settings import Settings, load_settings
 from analytics.sources.entities import ENTITIES
+from analytics.supply_chain import verify as verifying
 from analytics.supply_chain.verify import verify
 from tests.fakes import s3 as fake_s3
 from tests.fakes.s3 import KEY, SECRET
@@ -487,6 +488,32 @@ def test_what_a_build_leaves_that_failed_between_its_tables_is_neither_verified_
     verify(shop.settings)
     measure(shop.settings)
     assert deployed(shop)[0] == count + 2
+
+
+def test_what_a_verification_leaves_that_failed_between_its_tables_is_not_measured(
+    shop: Daily, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    verify(shop.settings)
+    measure(shop.settings)
+    _, published = deployed(shop)
+    write_table = verifying.write_table
+
+    def fail(con: duckdb.DuckDBPyConnection, settings: Settings, name: str, query: str) -> int:
+        if name == "findings":
+            raise OSError("no space left")
+        return write_table(con, settings, name, query)
+
+    with monkeypatch.context() as failing:
+        failing.setattr(verifying, "write_table", fail)
+        with pytest.raises(OSError, match="no space left"):
+            verify(shop.settings)
+    # A build ends what it began itself.
+    build(shop.settings)
+    with pytest.raises(LakeError, match=r"the last verify has not come to its end.*\n.*`quarterdeck verify`"):
+        measure(shop.settings)
+    assert deployed(shop)[1] == published
+    verify(shop.settings)
+    measure(shop.settings)
 
 
 def test_an_update_in_an_object_store_makes_what_one_in_a_folder_makes(
