@@ -36,8 +36,9 @@ _CHOOSE = np.array(
 )
 # Tables that are looked at together: each has some 5,000 cells.
 _TABLES_PER_PASS = 32
-# Terms of the sum that are left out on either side, as scipy does.
-_E_TEST_TAILS = (1e-10, 1 - 1e-16)
+# Chances of the terms that are left out: below as scipy does, and above, where its own are 1e-16, as a logarithm.
+_E_TEST_LOWER_TAIL = 1e-10
+_E_TEST_LOG_UPPER_TAIL = 16 * math.log(10)
 # Tables that Fisher's test weighs on either side of the likeliest and of the one that was seen: beyond 13 standard
 # deviations a table weighs less than 1e-16 of these, and where there is hardly any spread a few more do.
 _WEIGHED_DEVIATIONS = 13
@@ -446,16 +447,19 @@ def _poisson_means(k1: FloatArray, n1: FloatArray, k2: FloatArray, n2: FloatArra
     """
     from scipy import special
 
-    def quantile(tail: float, expected: FloatArray) -> IntArray:
-        count = np.ceil(special.pdtrik(tail, expected))
+    def least(expected: FloatArray) -> IntArray:
+        count = np.ceil(special.pdtrik(_E_TEST_LOWER_TAIL, expected))
         before = np.maximum(count - 1, 0)
-        return np.where(special.pdtr(before, expected) >= tail, before, count).astype(np.int64)
+        return np.where(special.pdtr(before, expected) >= _E_TEST_LOWER_TAIL, before, count).astype(np.int64)
+
+    def most(expected: FloatArray) -> IntArray:
+        # By Bernstein's inequality: a sum loses nothing by more terms, and to find the last takes longer.
+        beyond = _E_TEST_LOG_UPPER_TAIL
+        return np.ceil(expected + beyond / 3 + np.sqrt(beyond**2 / 9 + 2 * beyond * expected)).astype(np.int64)
 
     mean = (k1 + k2) / (n1 + n2)
     seen = np.abs((k1 / n1 - k2 / n2) / np.sqrt(k1 / n1**2 + k2 / n2**2))
-    (low1, high1), (low2, high2) = (
-        [quantile(tail, exposure * mean) for tail in _E_TEST_TAILS] for exposure in (n1, n2)
-    )
+    (low1, high1), (low2, high2) = ((least(exposure * mean), most(exposure * mean)) for exposure in (n1, n2))
     sizes1, sizes2 = high1 - low1 + 1, high2 - low2 + 1
     pair1 = np.repeat(np.arange(k1.size), sizes1)
     x1 = ranges(low1, sizes1)
