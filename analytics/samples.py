@@ -88,10 +88,18 @@ class PackedGroups:
     least: int
 
     @classmethod
-    def of(cls, values: IntArray, groups: Numbers, count: int, keys: IntArray | None = None) -> Groups | PackedGroups:
+    def of(
+        cls,
+        values: IntArray,
+        groups: Numbers,
+        count: int,
+        keys: IntArray | None = None,
+        starts: IntArray | None = None,
+    ) -> Groups | PackedGroups:
         """Values with the number of the group of each, in any order; not packed where both have no room in one.
 
-        `keys` is memory that may be overwritten: to have new memory takes as long as to sort it.
+        `keys` is memory that may be overwritten: to have new memory takes as long as to sort it. `starts` is given
+        where it is known.
         """
         least = int(values.min(initial=0))
         bits = (int(values.max(initial=0)) - least).bit_length()
@@ -103,7 +111,9 @@ class PackedGroups:
         keys += values
         keys -= least
         keys.sort()
-        return cls(keys, np.searchsorted(keys, np.arange(count + 1) << bits), bits, least)
+        if starts is None:
+            starts = np.searchsorted(keys, np.arange(count + 1) << bits)
+        return cls(keys, starts, bits, least)
 
     @property
     def sizes(self) -> IntArray:

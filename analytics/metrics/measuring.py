@@ -316,13 +316,7 @@ def _dates(ordinals: IntArray, live: IntArray) -> pl.Series:
 
 
 def _texts(words: npt.NDArray[np.object_]) -> pl.Series:
-    """A column of few different words."""
-    known = sorted({word for word in words.tolist() if word is not None})
-    numbers: dict[str | None, int | None] = {word: number for number, word in enumerate(known)}
-    numbers[None] = None
-    return pl.Series(known, dtype=pl.String).gather(
-        pl.Series([numbers[word] for word in words.tolist()], dtype=pl.UInt32)
-    )
+    return pl.Series(words.tolist(), dtype=pl.String)
 
 
 def _left_out(size: int, reasons: Reasons, tally: Tally) -> pl.Series:

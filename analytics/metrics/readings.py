@@ -38,7 +38,7 @@ from analytics.statistics import MIN_N_MEDIAN, poisson_dispersions, weekly_devia
 TOO_FEW: Reading = "too few data"
 # The same few things counted in both quarters, or windows that overlap, are no independent trials.
 NOT_TESTED = "not tested"
-STANDS_OUT = ("better", "worse", "changed")
+STANDS_OUT = frozenset({"better", "worse", "changed"})
 # Older quarters were read when they were new; their packs keep the word.
 READ_QUARTERS = 9
 
@@ -69,9 +69,9 @@ def read_families(made: Iterable[Family], count: int) -> npt.NDArray[np.object_]
         changes = Changes(
             np.concatenate([family.p_values for family in seen]), np.concatenate([family.directions for family in seen])
         )
-        better = [family.better for family in seen for _ in family.rows]
+        better = [one for family in seen for one in [family.better] * len(family.rows)]
         pooled = read_changes(changes, better)
-        if scope == "organization" or not np.isin(pooled, STANDS_OUT).any():
+        if scope == "organization" or STANDS_OUT.isdisjoint(pooled.tolist()):
             words[np.concatenate([family.rows for family in seen])] = pooled
             continue
         for family in seen:
@@ -82,7 +82,7 @@ def read_families(made: Iterable[Family], count: int) -> npt.NDArray[np.object_]
 class Comparing:
     """Holds each value of the chosen quarters against the quarter before; nothing is said where a metric is not tested.
 
-    Needs the views of `create_observations` and the days of each chosen quarter and of the one before.
+    Needs the view of `create_observations` and the days of each chosen quarter and of the one before.
     """
 
     def __init__(
@@ -175,7 +175,7 @@ class Comparing:
     def _load(self, scope: str) -> tuple[Groups, Groups]:
         """Durations (shares) of a scope by place: those that ended, and open ones; in any unit, as ranks know none."""
         if self._spelling is None:
-            self._spelling = Spelling.of(self.engine)
+            self._spelling = Spelling.of(self.engine, self.metric)
         if not self._spelling.clustered and scope in self.samples:
             return self.samples[scope]
         if self._values is None:
@@ -223,9 +223,9 @@ class Spelling:
     clustered: bool
 
     @classmethod
-    def of(cls, engine: Engine) -> Spelling:
-        """Of the view `observations`."""
-        columns = engine.columns("SELECT * FROM observations")
+    def of(cls, engine: Engine, metric: Metric) -> Spelling:
+        """Of the metric's observations."""
+        columns = engine.columns(metric.observations_sql())
         amount = "o.amount_us" if "amount_us" in columns else "o.amount_trillionths"
         running = "CASE WHEN o.open THEN 1 ELSE 0 END" if "open" in columns else "0"
         return cls(amount, running, "cluster" in columns)
@@ -235,11 +235,11 @@ def independent_values(engine: Engine, grid: Grid, metric: Metric) -> Values | N
     """Values that a test may take for independent, by cell; None where no values by subject are.
 
     Commits of one deployment are not: their median stands for them (`group_medians`). Where a cluster (one deployment
-    of several services) spans subjects, even that is not enough: a team's median is of all. Makes the views of
+    of several services) spans subjects, even that is not enough: a team's median is of all. Makes the view of
     `create_observations`.
     """
     create_observations(engine, metric)
-    spelling = Spelling.of(engine)
+    spelling = Spelling.of(engine, metric)
     query = (
         f"SELECT {cell_sql(grid, metric)} AS cell, CAST({spelling.amount} AS DOUBLE) AS amount, "
         f"{spelling.running} AS running, 0 AS spanning FROM dated AS o WHERE o.excluded IS NULL"
@@ -284,11 +284,11 @@ def median_by_cluster(durations: Durations, width: int) -> Values | None:
     mine = cells[row]
     if _any_spans((mine[1:] != mine[:-1]) & ~begins[1:]):
         return None
-    first = np.flatnonzero(begins)
-    sizes = np.diff(first, append=key.size)
+    starts = np.append(np.flatnonzero(begins), key.size)
+    first, sizes = starts[:-1], np.diff(starts)
     np.cumsum(begins, out=key)
     key -= 1
-    by_cluster = PackedGroups.of(amounts[row], key, first.size, key)
+    by_cluster = PackedGroups.of(amounts[row], key, first.size, key, starts)
     low, high = (by_cluster.at(first + at) for at in ((sizes - 1) // 2, sizes // 2))
     medians = low + (high - low) / 2
     order = np.argsort(medians)
