@@ -81,7 +81,7 @@ def columns_read(question: Question) -> dict[str, list[str]]:
         # Neither may values be told from statistics, nor may a filter hide the column that it reads.
         con.execute("SET disabled_optimizers = 'statistics_propagation,filter_pushdown,filter_pullup,join_order'")
         for function in FUNCTIONS["duckdb"]:
-            con.execute(function.format(zone="UTC"))
+            con.execute(function.format(zone="UTC", kept="TEMP "))
         con.execute("CREATE TABLE params AS SELECT CAST(NULL AS TIMESTAMP) AS now")
         for table in (*question.tables, "calendar"):
             columns = ", ".join(f'"{name}" {kind}' for name, kind in TABLES[table].columns.items())

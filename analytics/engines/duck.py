@@ -74,7 +74,8 @@ class DuckEngine:
             for _ in range(count):
                 session = DuckEngine(opened.enter_context(closing(self.con.cursor())), self._settings)
                 session.con.execute("SET TimeZone = 'UTC'")
-                create_functions(session, self._settings.time_zone)
+                if self._kept:
+                    create_functions(session, self._settings.time_zone)
                 made.append(session)
             yield made
 

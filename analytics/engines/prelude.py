@@ -18,13 +18,13 @@ CALENDAR = {"day": "DATE", "quarter": "VARCHAR", "month": "VARCHAR", "iso_week":
 
 # Zones are checked IANA names.
 _DUCKDB = (
-    "CREATE OR REPLACE TEMP MACRO local_day(moment) AS CAST(timezone('{zone}', timezone('UTC', moment)) AS DATE)",
-    "CREATE OR REPLACE TEMP MACRO us_between(starts, ends) AS epoch_us(ends) - epoch_us(starts)",
-    "CREATE OR REPLACE TEMP MACRO collect_list(x) AS list(x)",
-    "CREATE OR REPLACE TEMP MACRO sort_array(xs) AS list_sort(xs)",
-    "CREATE OR REPLACE TEMP MACRO percentile(x, p) AS quantile_cont(x, p)",
-    "CREATE OR REPLACE TEMP MACRO nth(xs, i) AS list_extract(xs, i)",
-    "CREATE OR REPLACE TEMP MACRO joined_words(words) AS array_to_string(list_sort(words), ', ')",
+    "CREATE OR REPLACE {kept}MACRO local_day(moment) AS CAST(timezone('{zone}', timezone('UTC', moment)) AS DATE)",
+    "CREATE OR REPLACE {kept}MACRO us_between(starts, ends) AS epoch_us(ends) - epoch_us(starts)",
+    "CREATE OR REPLACE {kept}MACRO collect_list(x) AS list(x)",
+    "CREATE OR REPLACE {kept}MACRO sort_array(xs) AS list_sort(xs)",
+    "CREATE OR REPLACE {kept}MACRO percentile(x, p) AS quantile_cont(x, p)",
+    "CREATE OR REPLACE {kept}MACRO nth(xs, i) AS list_extract(xs, i)",
+    "CREATE OR REPLACE {kept}MACRO joined_words(words) AS array_to_string(list_sort(words), ', ')",
 )
 _SPARK = (
     "CREATE OR REPLACE TEMPORARY FUNCTION local_day(moment TIMESTAMP_NTZ) RETURNS DATE "
@@ -56,10 +56,10 @@ def calendar_rows(settings: Settings) -> list[tuple[date, str, str, str]]:
     return rows
 
 
-def create_functions(engine: Engine, time_zone: str) -> None:
-    """Make the functions of the prelude on a session."""
+def create_functions(engine: Engine, time_zone: str, *, shared: bool = False) -> None:
+    """Make the functions of the prelude on a session; `shared`: on all sessions of a database in memory."""
     for statement in FUNCTIONS[engine.kind]:
-        engine.execute(statement.format(zone=time_zone))
+        engine.execute(statement.format(zone=time_zone, kept="" if shared else "TEMP "))
 
 
 def create_params(engine: Engine, cut_off: datetime) -> None:

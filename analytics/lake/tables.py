@@ -239,13 +239,21 @@ def files_relation(name: str, files: Sequence[LakeFile], listed: str | None = No
 
 def create_views(con: duckdb.DuckDBPyConnection, settings: Settings, *names: str, shared: bool = False) -> None:
     """Make lake tables readable by their names on a connection; `shared`: on every connection to its database."""
+    name_relations(con, lake_relations(settings, names), shared=shared)
+
+
+def lake_relations(settings: Settings, names: Sequence[str]) -> dict[str, str]:
+    """SQL that reads each of some tables, as `lake_relation` does; no connection is needed yet."""
     if settings.lake_url is None:
-        relations = [lake_relation(settings, name) for name in names]
-    else:
-        # Each waits for an answer or two.
-        with ThreadPoolExecutor(_ASKED_AT_ONCE) as threads:
-            relations = list(threads.map(lambda name: lake_relation(settings, name), names))
-    for name, relation in zip(names, relations, strict=True):
+        return {name: lake_relation(settings, name) for name in names}
+    # Each waits for an answer or two.
+    with ThreadPoolExecutor(_ASKED_AT_ONCE) as threads:
+        return dict(zip(names, threads.map(lambda name: lake_relation(settings, name), names), strict=True))
+
+
+def name_relations(con: duckdb.DuckDBPyConnection, relations: Mapping[str, str], *, shared: bool = False) -> None:
+    """Make what `lake_relations` gave readable by the names."""
+    for name, relation in relations.items():
         con.execute(f"CREATE OR REPLACE {'' if shared else 'TEMP '}VIEW {_quoted(name)} AS SELECT * FROM {relation}")
 
 

@@ -105,7 +105,7 @@ class Aggregation:
         """At least as many as will be fetched, from a count that reads no row; 0 where rows are only counted."""
         if self.metric.kind not in ("quantile", "recovery_median", "mean"):
             return 0
-        ((rows,),) = self.engine.rows("SELECT count(*) AS seen FROM observations")
+        ((rows,),) = self.engine.rows(f"SELECT count(*) AS seen FROM ({self.metric.observations_sql()}) AS o")
         return int(rows)
 
     def tally(
@@ -385,7 +385,7 @@ class Aggregation:
 
 
 def read_left_out(engine: Engine, grid: Grid, metric: Metric) -> LeftOut:
-    """Count the rows that a metric leaves out. Makes the views of `create_observations`."""
+    """Count the rows that a metric leaves out. Makes the view of `create_observations`."""
     create_observations(engine, metric)
     return LeftOut(
         *engine.arrays(

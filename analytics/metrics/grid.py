@@ -130,8 +130,7 @@ class Grid:
 
 
 def create_observations(engine: Engine, metric: Metric) -> None:
-    """Make the views `observations`, a metric's rows, and `dated`, those of measured days with their numbers."""
-    engine.create_view("observations", observations_sql(metric.query))
+    """Make the view `dated`: the metric's rows of measured days, with the numbers of their places."""
     series = "0"
     if metric.series != (None,):
         series = (
@@ -140,7 +139,7 @@ def create_observations(engine: Engine, metric: Metric) -> None:
     engine.create_shared(
         "dated",
         f"SELECT o.*, d.quarter_number, d.week_number, CAST({series} AS BIGINT) AS series_number, "
-        "s.subject_number FROM observations AS o JOIN measured_days AS d ON d.day = o.day "
+        f"s.subject_number FROM ({observations_sql(metric.query)}) AS o JOIN measured_days AS d ON d.day = o.day "
         f"JOIN subjects AS s ON s.subject_kind = '{metric.subject}' AND s.subject = o.subject",
     )
 

@@ -7,6 +7,7 @@ those rows, never averages of averages. Source: metrics.md sections 2, 3 and 8.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,7 +22,7 @@ from analytics.engines.duck import DuckEngine
 from analytics.engines.prelude import CALENDAR, create_functions, create_params
 from analytics.lake.parts import TableParts
 from analytics.lake.publish import publishing
-from analytics.lake.tables import create_views, lake_relation, scratch, write_partitions, write_table
+from analytics.lake.tables import lake_relations, name_relations, scratch, write_partitions, write_table
 from analytics.lake.turns import taking_turns
 from analytics.lake.updating import count_rows
 from analytics.metrics.carrying import (
@@ -148,14 +149,18 @@ class Facts:
 def open_facts(settings: Settings, metrics: Iterable[Metric]) -> Iterator[Facts]:
     """Make the facts readable that metrics are measured from, with the tables `calendar` and `members`."""
     read = {table for metric in metrics for table in metric.tables} | OF_EVERY_MEASURING
-    with connect(settings) as con, ExitStack() as opened:
+    with ThreadPoolExecutor(1) as beside, ExitStack() as opened:
+        # What the lake holds is looked up while DuckDB starts.
+        asked = beside.submit(lake_relations, settings, sorted(read | {"calendar"}))
+        con = opened.enter_context(connect(settings))
+        relations = asked.result()
+        con.execute(f"CREATE OR REPLACE TABLE calendar AS SELECT * FROM {relations.pop('calendar')}")
         # Other sessions see them too: metrics are measured side by side.
-        create_views(con, settings, *sorted(read), shared=True)
-        con.execute(f"CREATE OR REPLACE TABLE calendar AS SELECT * FROM {lake_relation(settings, 'calendar')}")
+        name_relations(con, relations, shared=True)
         snapshot = read_snapshot(con)
         create_members(con, snapshot.scopes, shared=True)
         engine = opened.enter_context(open_engine(settings, con, shared=True))
-        create_functions(engine, settings.time_zone)
+        create_functions(engine, settings.time_zone, shared=True)
         create_params(engine, snapshot.now)
         if not isinstance(engine, DuckEngine):  # which is that connection
             for name, columns in (("calendar", CALENDAR), ("members", MEMBERS)):

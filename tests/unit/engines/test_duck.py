@@ -9,7 +9,7 @@ import pytest
 from analytics.engine import connect
 from analytics.engines import open_engine
 from analytics.engines.duck import DuckEngine
-from analytics.engines.prelude import calendar_rows, create_prelude
+from analytics.engines.prelude import calendar_rows, create_functions, create_prelude
 from analytics.settings import Settings
 
 
@@ -90,6 +90,7 @@ def test_values_keep_their_types_where_a_column_is_empty(engine: DuckEngine) -> 
 def test_sessions_see_what_was_named_before_and_name_things_of_their_own(settings: Settings) -> None:
     with connect(settings) as con, open_engine(settings, con, shared=True) as shared:
         shared.create_values("numbers", {"n": "BIGINT"}, [(1,), (2,)])
+        create_functions(shared, "UTC", shared=True)
         shared.create_view("thing", "SELECT 0 AS n")
         with shared.sessions(2) as sessions:
             for number, session in enumerate(sessions, 1):
