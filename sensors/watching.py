@@ -17,10 +17,10 @@ from pathlib import Path
 
 import duckdb
 
-from analytics.engine import connect
 from analytics.errors import LakeError
 from analytics.faults import in_words
-from analytics.lake.tables import lake_place, lake_relation
+from analytics.lake.reading import read_tables
+from analytics.lake.tables import lake_place
 from analytics.landing.freshness import freshness
 from analytics.settings import FilesSource, Settings
 from analytics.supply_chain.waivers import Waiver, load_waivers
@@ -76,16 +76,18 @@ def _files(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
 def critical_findings(settings: Settings, remembered: str | None) -> tuple[Alert | None, str]:
     """Critical findings that are open now and were not when we last looked; one that was fixed and came back is new.
 
-    Raises LakeError when the lake cannot be read now, as while a stage replaces its files.
+    Raises LakeError when the lake cannot be read now.
     """
     known = set(json.loads(remembered or "[]"))
     try:
-        with connect(settings) as con:
-            rows = con.execute(
+        rows = read_tables(
+            settings,
+            ["findings"],
+            lambda con: con.execute(
                 "SELECT id, rule, service, deployment_id, reason, remediation, owner "
-                f"FROM {lake_relation(settings, 'findings')} WHERE state = 'open' AND severity = 'critical' "
-                "ORDER BY first_seen, id"
-            ).fetchall()
+                "FROM findings WHERE state = 'open' AND severity = 'critical' ORDER BY first_seen, id"
+            ).fetchall(),
+        )
     except duckdb.Error as error:
         fault = in_words(error)
         raise LakeError(

@@ -73,6 +73,11 @@ class FolderLake:
             return "[" + ", ".join(_literal(Path(file.path)) for file in files) + "]"
         return _literal(self._folder / name / "quarter=*" / "*.parquet")
 
+    def state(self, name: str) -> object:
+        """Which files there are, by what a rename changes, and which writes are under way."""
+        pending = [folder.name for folder in self._pending(name)]
+        return sorted(pending), [(str(file), _identity(file)) for _, file in self._listed(name)]
+
     def address(self, file: LakeFile) -> str:
         """Its path."""
         return file.path
@@ -296,6 +301,14 @@ def _columns_of(file: Path) -> frozenset[str]:
     except FileNotFoundError:  # replaced at this moment; whoever reads it next says what is wrong
         return frozenset()
     return _read_columns(file, known.st_ino, known.st_mtime_ns, known.st_size)
+
+
+def _identity(file: Path) -> tuple[int, int, int] | None:
+    try:
+        known = file.stat()
+    except FileNotFoundError:
+        return None
+    return known.st_ino, known.st_mtime_ns, known.st_size
 
 
 @lru_cache(maxsize=4_096)

@@ -29,6 +29,9 @@ class Lake(Protocol):
     def read_list(self, name: str, files: Sequence[LakeFile]) -> str:
         """SQL of what `read_parquet` is given to read them."""
 
+    def state(self, name: str) -> object:
+        """What is equal as long as whoever was given a `read_list` of a table reads the same by it."""
+
     def address(self, file: LakeFile) -> str:
         """A file's path or URL, for engines that have their own access to the place."""
 

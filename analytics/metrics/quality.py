@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from analytics.engine import connect
-from analytics.lake.tables import create_views
+from analytics.lake.reading import read_tables
 from analytics.metrics.values import metric_values, open_published
 from analytics.periods import Quarter
 from analytics.settings import Settings
@@ -54,9 +53,8 @@ def negative_lead_times(settings: Settings) -> Share:
 
 def undeclared_names(settings: Settings) -> list[str]:
     """Environments, repositories and services that no catalog entry claims, most frequent first."""
-    with connect(settings) as con:
-        create_views(con, settings, "unmapped")
-        rows = con.execute("SELECT kind, name FROM unmapped ORDER BY rows DESC, kind, name").fetchall()
+    query = "SELECT kind, name FROM unmapped ORDER BY rows DESC, kind, name"
+    rows = read_tables(settings, ["unmapped"], lambda con: con.execute(query).fetchall())
     return [f"{kind} {name}" for kind, name in rows]
 
 
@@ -82,10 +80,7 @@ def undeclared(settings: Settings) -> list[dict[str, Any]]:
 
 
 def _share(settings: Settings, table: str, query: str) -> Share:
-    with connect(settings) as con:
-        create_views(con, settings, table)
-        row = con.execute(query).fetchone()
-    part, whole = row or (0, 0)
+    part, whole = read_tables(settings, [table], lambda con: con.execute(query).fetchone()) or (0, 0)
     return Share(int(part), int(whole))
 
 

@@ -13,8 +13,7 @@ from typing import Any
 
 import duckdb
 
-from analytics.engine import connect
-from analytics.lake.tables import create_views
+from analytics.lake.reading import read_tables
 from analytics.settings import Settings
 from analytics.supply_chain.gathering import handed_in_files, landed_bundle_bytes, landed_sbom_bytes, read_file
 from analytics.supply_chain.listing import finding_row
@@ -38,8 +37,8 @@ def evidence(settings: Settings, finding_id: str) -> dict[str, Any]:
     UsageError for an id that no finding has, LakeError where `verify` has not run.
     """
     finding = finding_row(settings, finding_id)
-    with connect(settings) as con:
-        create_views(con, settings, *_READ)
+
+    def read(con: duckdb.DuckDBPyConnection) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[dict[str, Any]]]:
         judgements = _rows(
             con,
             "SELECT * EXCLUDE (roots_sha256) FROM attestation_judgements WHERE bundle_sha256 = ? ORDER BY input_sha256",
@@ -72,6 +71,9 @@ def evidence(settings: Settings, finding_id: str) -> dict[str, Any]:
                 "SELECT origin, digest FROM sbom_places WHERE sbom_sha256 = ? ORDER BY ALL",
                 [sbom["sbom_sha256"]],
             )
+        return judgements, checks, sboms
+
+    judgements, checks, sboms = read_tables(settings, _READ, read)
     return {
         **finding,
         "policy_text": _policy_text(settings, finding),
@@ -88,16 +90,18 @@ def save_evidence(settings: Settings, found: dict[str, Any], folder: Path) -> li
     there any more, or has changed, is left out.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    written: list[Path] = []
-    with connect(settings) as con:
-        create_views(con, settings, *_READ)
+
+    def save(con: duckdb.DuckDBPyConnection) -> list[Path]:
+        written: list[Path] = []
         for sha256, raw in _bytes(con, settings, found):
             path = folder / f"{sha256}.json"
             temporary = folder / f".{sha256}.part"
             temporary.write_bytes(raw)
             temporary.replace(path)
             written.append(path)
-    return written
+        return written
+
+    return read_tables(settings, _READ, save)
 
 
 def _bytes(con: duckdb.DuckDBPyConnection, settings: Settings, found: dict[str, Any]) -> Iterator[tuple[str, bytes]]:

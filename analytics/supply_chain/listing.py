@@ -6,19 +6,19 @@ Source: contract.md section 6, supply-chain.md section 3.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import duckdb
 
-from analytics.engine import connect
 from analytics.errors import LakeError, UsageError
-from analytics.lake.tables import create_views, lake_place
+from analytics.lake.reading import read_tables
+from analytics.lake.tables import lake_place
 from analytics.periods import Quarter
 from analytics.settings import Settings
 from analytics.supply_chain.findings import SEVERITY_ORDER
 
+T = TypeVar("T")
 # Those of contract.md section 6, then the evidence behind a finding.
 COLUMNS = (
     "id",
@@ -66,18 +66,21 @@ def findings_list(settings: Settings, quarter: Quarter | None = None) -> list[di
     deployment that it names. Raises LakeError where `verify` has not run.
     """
     selected = ", ".join('join_kind AS "join"' if column == "join" else column for column in COLUMNS)
-    with _verified(settings, "findings", "deployment_provenance") as con:
-        within = ""
-        bounds: list[object] = []
-        if quarter is not None:
-            within = (
-                "WHERE first_seen < ? AND coalesce((SELECT max(finished_at) FROM deployment_provenance AS deployed "
-                "WHERE deployed.service = findings.service AND deployed.deployment_key = findings.deployment_key), "
-                "first_seen) >= ?"
-            )
-            start, end = _bounds(settings, quarter)
-            bounds = [end, start]
-        found = con.execute(f"SELECT {selected} FROM findings {within}", bounds).fetchall()
+    within = ""
+    bounds: list[object] = []
+    if quarter is not None:
+        within = (
+            "WHERE first_seen < ? AND coalesce((SELECT max(finished_at) FROM deployment_provenance AS deployed "
+            "WHERE deployed.service = findings.service AND deployed.deployment_key = findings.deployment_key), "
+            "first_seen) >= ?"
+        )
+        start, end = _bounds(settings, quarter)
+        bounds = [end, start]
+    found = _read_verified(
+        settings,
+        ("findings", "deployment_provenance"),
+        lambda con: con.execute(f"SELECT {selected} FROM findings {within}", bounds).fetchall(),
+    )
     rows = [dict(zip(COLUMNS, row, strict=True)) for row in found]
     rows.sort(
         key=lambda row: (
@@ -114,8 +117,9 @@ def provenance_list(settings: Settings, quarter: Quarter | None = None) -> tuple
 
     With a quarter, of what was deployed in it. Raises LakeError where `verify` has not run.
     """
-    with _verified(settings, "deployment_provenance", "provenance_checks") as con:
-        bounds: list[object] = [None, None] if quarter is None else _bounds(settings, quarter)
+    bounds: list[object] = [None, None] if quarter is None else _bounds(settings, quarter)
+
+    def read(con: duckdb.DuckDBPyConnection) -> tuple[list[dict[str, Any]], dict[str, str]]:
         made_under = dict(con.execute("SELECT key, value FROM verification WHERE value IS NOT NULL").fetchall())
         found = con.execute(
             "SELECT provenance.*, asked.bundles FROM deployment_provenance AS provenance LEFT JOIN "
@@ -128,22 +132,24 @@ def provenance_list(settings: Settings, quarter: Quarter | None = None) -> tuple
             [bounds[0], *bounds],
         )
         names = [column[0] for column in found.description]
-        rows = [dict(zip(names, row, strict=True)) for row in found.fetchall()]
-    return rows, made_under
+        return [dict(zip(names, row, strict=True)) for row in found.fetchall()], made_under
+
+    return _read_verified(settings, ("deployment_provenance", "provenance_checks"), read)
 
 
-@contextmanager
-def _verified(settings: Settings, *tables: str) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection with views of some tables that `verify` wrote."""
-    with connect(settings) as con:
-        create_views(con, settings, "verification", *tables)
+def _read_verified(settings: Settings, tables: Sequence[str], read: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
+    """What a function reads of some tables that `verify` wrote."""
+
+    def read_if_any(con: duckdb.DuckDBPyConnection) -> T:
         if con.execute("SELECT count(*) FROM verification").fetchall() == [(0,)]:
             raise LakeError(
                 "nothing has been verified yet",
                 where=lake_place(settings),
                 fix="Run `quarterdeck verify`, or `quarterdeck run`, first.",
             )
-        yield con
+        return read(con)
+
+    return read_tables(settings, ["verification", *tables], read_if_any)
 
 
 def _bounds(settings: Settings, quarter: Quarter) -> list[object]:

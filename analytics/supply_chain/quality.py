@@ -8,8 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, timedelta
 
-from analytics.engine import connect
-from analytics.lake.tables import create_views
+import duckdb
+
+from analytics.lake.reading import read_tables
 from analytics.settings import Settings
 from analytics.supply_chain.findings import SEVERITY_ORDER
 from analytics.supply_chain.rules import Severity
@@ -47,18 +48,18 @@ class Covered:
 
 def findings_by_severity(settings: Settings) -> list[SeverityCount]:
     """Findings after the last `verify`, the gravest severity first; one entry for each severity."""
-    with connect(settings) as con:
-        create_views(con, settings, "findings")
-        states = {
-            (severity, state): count
-            for severity, state, count in con.execute(
-                "SELECT severity, state, count(*) FROM findings GROUP BY ALL"
-            ).fetchall()
-        }
-        live = con.execute(
+
+    def read(con: duckdb.DuckDBPyConnection) -> tuple[list[tuple[str, str, int]], list[tuple[str, str, int]]]:
+        by_state = con.execute("SELECT severity, state, count(*) FROM findings GROUP BY ALL")
+        counted = by_state.fetchall()
+        by_rule = con.execute(
             "SELECT severity, rule, count(*) AS findings FROM findings WHERE state = 'open' AND is_live "
             "GROUP BY ALL ORDER BY findings DESC, rule"
-        ).fetchall()
+        )
+        return counted, by_rule.fetchall()
+
+    counted, live = read_tables(settings, ["findings"], read)
+    states = {(severity, state): count for severity, state, count in counted}
     return [
         SeverityCount(
             severity,
@@ -74,11 +75,13 @@ def findings_by_severity(settings: Settings) -> list[SeverityCount]:
 def covered(settings: Settings) -> Covered:
     """How much of what was deployed in the 90 days before the cut-off is signed, attested, described and compliant."""
     since = (settings.now() - RECENT).astimezone(UTC).replace(tzinfo=None)
-    with connect(settings) as con:
-        create_views(con, settings, "deployment_provenance")
-        (row,) = con.execute(
+    (row,) = read_tables(
+        settings,
+        ["deployment_provenance"],
+        lambda con: con.execute(
             "SELECT count(*), avg(signed::INT), avg(provenance::INT), avg(sbom::INT), avg(complies::INT) "
             "FROM deployment_provenance WHERE finished_at >= ?",
             [since],
-        ).fetchall()
+        ).fetchall(),
+    )
     return Covered(*row)
