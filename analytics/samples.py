@@ -136,6 +136,20 @@ def stable_order(numbers: Numbers, count: int) -> IntArray:
     return np.argsort(small_numbers(numbers, count), kind="stable")
 
 
+def first_runs(numbers: IntArray) -> IntArray:
+    """For each number which run of equal ones was the first with it: small, and the same for the same number."""
+    if not numbers.size:
+        return np.zeros(0, dtype=np.int64)
+    begins = np.concatenate([[0], np.flatnonzero(numbers[1:] != numbers[:-1]) + 1])
+    of_run = numbers[begins]
+    order = np.argsort(of_run)
+    ascending = of_run[order]
+    groups = np.flatnonzero(np.concatenate([[True], ascending[1:] != ascending[:-1]]))
+    first = np.empty(order.size, dtype=np.int64)
+    first[order] = np.repeat(np.minimum.reduceat(order, groups), np.diff(groups, append=order.size))
+    return np.repeat(first, np.diff(begins, append=numbers.size))
+
+
 def running_by_group(step: np.ufunc, values: npt.NDArray[Any], sizes: IntArray) -> npt.NDArray[Any]:
     """Running sums (`np.add`) or products (`np.multiply`) that begin anew with each group of so many values."""
     found = np.empty_like(values)

@@ -35,6 +35,7 @@ FUNCTIONS = (
     "CREATE FUNCTION local_day AS (moment) -> toDate32(toTimeZone(moment, '{zone}'))",
     "CREATE FUNCTION us_between AS (starts, ends) -> toUnixTimestamp64Micro(ends) - toUnixTimestamp64Micro(starts)",
     "CREATE FUNCTION joined_words AS (words) -> arrayStringConcat(arraySort(words), ', ')",
+    "CREATE FUNCTION text_number AS (words) -> toInt64(bitShiftRight(sipHash64(words), 1))",
 )
 _SIMPLE = {
     "VARCHAR": "String",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from typing import Any, Literal
 
@@ -39,24 +39,6 @@ class DuckEngine:
     def arrays(self, query: str) -> list[npt.NDArray[Any]]:
         """Every column of a query as arrays."""
         return [_without_mask(column) for column in self.con.execute(query).fetchnumpy().values()]
-
-    def numbered(self, query: str, text: str) -> tuple[list[npt.NDArray[Any]], Callable[[], npt.NDArray[Any]]]:
-        """Columns of a query; Polars numbers a million texts before Python could make objects of them."""
-        # Not every command that reads a lake waits for it to be imported.
-        import polars as pl
-
-        # Texts as Polars has them, so that it need not copy them.
-        self.con.execute("SET produce_arrow_string_view = true")
-        self.con.execute("SET arrow_output_version = '1.4'")
-        frame = pl.DataFrame(_Stream(self.con.sql(query)))
-        texts = frame[text]
-
-        def numbers() -> npt.NDArray[Any]:
-            # Categories of its own, which are forgotten with it.
-            found = texts.cast(pl.Categorical(pl.Categories.random())).to_physical()
-            return found.to_numpy() if not found.null_count() else found.cast(pl.Int64).fill_null(-1).to_numpy()
-
-        return [frame[name].to_numpy() for name in frame.columns if name != text], numbers
 
     def columns(self, query: str) -> list[str]:
         """The names of a query's columns."""
@@ -139,16 +121,6 @@ class DuckEngine:
         asked = f"SELECT 1 FROM {catalog} WHERE database_name = {database} AND NOT internal AND {column} = ?"
         if self.con.execute(asked, [name]).fetchone():
             self.con.execute(f"DROP {kind} IF EXISTS {self._place}.{name}")
-
-
-class _Stream:
-    """Rows as Arrow; Polars notes every type that it is given, and DuckDB complains of its own being known at exit."""
-
-    def __init__(self, relation: duckdb.DuckDBPyRelation) -> None:
-        self._relation = relation
-
-    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
-        return self._relation.__arrow_c_stream__(requested_schema)
 
 
 def _without_mask(column: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -7,7 +7,7 @@ architecture.md section 4.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Literal, Protocol
 
@@ -31,12 +31,6 @@ class Engine(Protocol):
 
     def arrays(self, query: str) -> list[npt.NDArray[Any]]:
         """Every column of a query as arrays, for more rows than Python should touch: texts, or numbers without NULL."""
-
-    def numbered(self, query: str, text: str) -> tuple[list[npt.NDArray[Any]], Callable[[], npt.NDArray[Any]]]:
-        """The other columns of a query as arrays, and the numbers of the column `text` when they are asked for.
-
-        Numbers are the same where texts are the same, and -1 is NULL. Another thread may ask for them.
-        """
 
     def columns(self, query: str) -> list[str]:
         """The names of a query's columns."""

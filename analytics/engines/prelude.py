@@ -1,7 +1,8 @@
 """What every engine has before a query runs: a calendar, the cut-off, and functions that engines spell differently.
 
 `local_day(moment)` is the DATE of a UTC time in the settings' zone, `us_between(start, end)` BIGINT microseconds,
-`nth(list, i)` an element counted from 1, or NULL, `joined_words(list)` the sorted texts of a list with commas between;
+`nth(list, i)` an element counted from 1, or NULL, `joined_words(list)` the sorted texts of a list with commas between,
+`text_number(text)` a BIGINT from 0 that is the same for the same text, and another for another but once in 2^63;
 `collect_list(x)`, `sort_array(list)` and `percentile(x, p)`, exact and interpolated, are Spark's own names.
 Source: spec architecture.md section 4.
 """
@@ -25,6 +26,7 @@ _DUCKDB = (
     "CREATE OR REPLACE {kept}MACRO percentile(x, p) AS quantile_cont(x, p)",
     "CREATE OR REPLACE {kept}MACRO nth(xs, i) AS list_extract(xs, i)",
     "CREATE OR REPLACE {kept}MACRO joined_words(words) AS array_to_string(list_sort(words), ', ')",
+    "CREATE OR REPLACE {kept}MACRO text_number(words) AS CAST(hash(words) >> 1 AS BIGINT)",
 )
 _SPARK = (
     "CREATE OR REPLACE TEMPORARY FUNCTION local_day(moment TIMESTAMP_NTZ) RETURNS DATE "
@@ -35,6 +37,8 @@ _SPARK = (
     "RETURN get(xs, CAST(i - 1 AS INT))",
     "CREATE OR REPLACE TEMPORARY FUNCTION joined_words(words ARRAY<STRING>) RETURNS STRING "
     "RETURN array_join(sort_array(words), ', ')",
+    "CREATE OR REPLACE TEMPORARY FUNCTION text_number(words STRING) RETURNS BIGINT "
+    "RETURN shiftrightunsigned(xxhash64(words), 1)",
 )
 FUNCTIONS = {"duckdb": _DUCKDB, "spark": _SPARK}
 

@@ -10,11 +10,10 @@ import itertools
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Any, Literal
 
-import numpy as np
 import numpy.typing as npt
 
 from analytics.engines.prelude import create_functions
@@ -122,16 +121,6 @@ class SparkEngine:
     def arrays(self, query: str) -> list[npt.NDArray[Any]]:
         """Every column of a query, brought here as Arrow."""
         return [column.to_numpy() for column in self.session.sql(query).toArrow().columns]
-
-    def numbered(self, query: str, text: str) -> tuple[list[npt.NDArray[Any]], Callable[[], npt.NDArray[Any]]]:
-        """Columns of a query, brought here as Arrow, whose dictionary numbers texts."""
-        table = self.session.sql(query).toArrow()
-
-        def numbers() -> npt.NDArray[Any]:
-            texts: pa.DictionaryArray = table.column(text).combine_chunks().dictionary_encode()
-            return np.asarray(texts.indices.fill_null(-1).to_numpy(), dtype=np.int64)
-
-        return [table.column(name).to_numpy() for name in table.column_names if name != text], numbers
 
     def columns(self, query: str) -> list[str]:
         """The names of a query's columns."""

@@ -32,7 +32,7 @@ from analytics.metrics.aggregates import Durations, Measured, ended_and_open
 from analytics.metrics.coverage import SCOPES
 from analytics.metrics.grid import Grid, cell_sql, create_observations, members_join, place_sql
 from analytics.metrics.metric import Metric
-from analytics.samples import FloatArray, Groups, IntArray, PackedGroups
+from analytics.samples import FloatArray, Groups, IntArray, PackedGroups, first_runs
 from analytics.statistics import MIN_N_MEDIAN, poisson_dispersions, weekly_deviations
 
 TOO_FEW: Reading = "too few data"
@@ -263,13 +263,13 @@ def independent_values(engine: Engine, grid: Grid, metric: Metric) -> Values | N
 
 def median_by_cluster(durations: Durations, width: int) -> Values | None:
     """`independent_values` of durations that are here; of each subject there are `width` cells in a row."""
-    cells, amounts, ask = durations
-    assert ask is not None
+    cells, amounts, clusters = durations
+    assert clusters is not None
     if not cells.size:
         return cells, amounts.astype(np.float64), np.zeros(0, dtype=np.int64)
     # Cluster, quarter and series, and below them the row: sorting numbers is faster than finding their order.
-    key = ask().astype(np.int64)
-    alone = np.flatnonzero(key < 0)
+    key = first_runs(clusters)
+    alone = np.flatnonzero(clusters < 0)
     key[alone] = key.max() + 1 + np.arange(alone.size)
     bits = cells.size.bit_length()
     key *= width

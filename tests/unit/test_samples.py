@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analytics.samples import Groups, PackedGroups, running_by_group
+from analytics.samples import Groups, PackedGroups, first_runs, running_by_group
 
 SAMPLES = st.lists(st.lists(st.integers(-50, 50), max_size=20), min_size=1, max_size=12)
 
@@ -35,6 +35,13 @@ def test_packed_values_stand_in_their_group_ascending_however_large(samples: lis
     np.testing.assert_array_equal(packed.sizes, groups.sizes)
     places = np.arange(values.size)
     np.testing.assert_array_equal(packed.at(places), groups.at(places))
+
+
+@given(st.lists(st.sampled_from([-1, 0, 7, 1 << 62])))
+def test_equal_numbers_become_the_place_of_their_first_run(given: list[int]) -> None:
+    numbers = np.array(given, dtype=np.int64)
+    runs = [number for place, number in enumerate(given) if place == 0 or given[place - 1] != number]
+    assert first_runs(numbers).tolist() == [runs.index(number) for number in given]
 
 
 @given(SAMPLES)
