@@ -40,6 +40,14 @@ class DuckEngine:
         """Every column of a query as arrays."""
         return [_without_mask(column) for column in self.con.execute(query).fetchnumpy().values()]
 
+    def numbers(self, query: str) -> list[npt.NDArray[Any]]:
+        """Every column of a query that gives numbers alone: as Arrow they come in half the time of `arrays`."""
+        # Not every command that reads a lake waits for it to be imported.
+        import polars as pl
+
+        frame = pl.DataFrame(_Stream(self.con.sql(query)))
+        return [frame[name].to_numpy(writable=True) for name in frame.columns]
+
     def columns(self, query: str) -> list[str]:
         """The names of a query's columns."""
         return [str(row[0]) for row in self.con.execute(f"DESCRIBE {query}").fetchall()]
@@ -121,6 +129,16 @@ class DuckEngine:
         asked = f"SELECT 1 FROM {catalog} WHERE database_name = {database} AND NOT internal AND {column} = ?"
         if self.con.execute(asked, [name]).fetchone():
             self.con.execute(f"DROP {kind} IF EXISTS {self._place}.{name}")
+
+
+class _Stream:
+    """Rows as Arrow; Polars notes every type that it is given, and DuckDB complains of its own being known at exit."""
+
+    def __init__(self, relation: duckdb.DuckDBPyRelation) -> None:
+        self._relation = relation
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        return self._relation.__arrow_c_stream__(requested_schema)
 
 
 def _without_mask(column: npt.NDArray[Any]) -> npt.NDArray[Any]:

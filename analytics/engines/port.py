@@ -32,6 +32,9 @@ class Engine(Protocol):
     def arrays(self, query: str) -> list[npt.NDArray[Any]]:
         """Every column of a query as arrays, for more rows than Python should touch: texts, or numbers without NULL."""
 
+    def numbers(self, query: str) -> list[npt.NDArray[Any]]:
+        """Every column of a query that gives numbers alone, none of them NULL, of which there may be millions."""
+
     def columns(self, query: str) -> list[str]:
         """The names of a query's columns."""
 

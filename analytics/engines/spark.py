@@ -122,6 +122,10 @@ class SparkEngine:
         """Every column of a query, brought here as Arrow."""
         return [column.to_numpy() for column in self.session.sql(query).toArrow().columns]
 
+    def numbers(self, query: str) -> list[npt.NDArray[Any]]:
+        """Every column of a query that gives numbers alone."""
+        return self.arrays(query)
+
     def columns(self, query: str) -> list[str]:
         """The names of a query's columns."""
         return list(self.session.sql(query).columns)

@@ -241,7 +241,7 @@ class Aggregation:
         # A million texts take as long to bring here as all the rest. That two of one subject and quarter share a number
         # is not to be expected; a test would take them for one deployment.
         cluster = ", CASE WHEN o.cluster IS NULL THEN -1 ELSE text_number(o.cluster) END AS cluster"
-        cells, amounts, *clusters = self.engine.arrays(
+        cells, amounts, *clusters = self.engine.numbers(
             f"SELECT {cell_sql(self.grid, self.metric)} AS cell, o.amount_us{cluster if self._clustered else ''} "
             "FROM dated AS o WHERE o.excluded IS NULL"
         )

@@ -66,6 +66,18 @@ def test_arrays_hold_numbers_and_texts_that_may_be_missing(engine: DuckEngine) -
     assert engine.arrays("SELECT n, word FROM rows WHERE n > 9")[1].tolist() == []
 
 
+def test_numbers_come_as_arrays_that_may_be_written_to(engine: DuckEngine) -> None:
+    query = "SELECT range AS n, CAST(range AS DOUBLE) / 2 AS half FROM range(300000)"
+    whole, halves = engine.numbers(query)
+    assert (whole.dtype, halves.dtype) == ("int64", "float64")
+    assert (int(whole.sum()), float(halves.sum())) == (299_999 * 150_000, 299_999 * 75_000.0)
+    whole += 1
+    assert [column.size for column in engine.numbers(f"{query} WHERE range < 0")] == [0, 0]
+    one, _ = engine.numbers(f"{query} WHERE range = 7")
+    one += 1
+    assert one.tolist() == [8]
+
+
 def test_a_text_has_a_number_that_no_other_has(engine: DuckEngine) -> None:
     create_functions(engine, "UTC")
     engine.create_table("rows", "SELECT 'acme/shop#' || range AS words FROM range(100000)")
