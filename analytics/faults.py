@@ -18,6 +18,8 @@ _FULL_WORDS = re.compile(
     # What Polars says of a Parquet file whose end could not be written.
     r"|Invalid thrift: transport error"
 )
+# Of DuckDB, also where Polars was reading its rows.
+_MEMORY_WORDS = re.compile(r"(?:^|external error: )Out of Memory Error: ")
 _FORBIDDEN_WORDS = re.compile(r"Read-only file system|Permission denied|Operation not permitted")
 _DAMAGED_WORDS = re.compile(
     r"No magic bytes|Corrupt database file|checksum|TProtocolException"
@@ -71,7 +73,7 @@ def in_words(error: BaseException) -> QuarterdeckError | None:
     # The spill that may grow no more is reported as memory that cannot be had.
     if _FULL_WORDS.search(text):
         return QuarterdeckError(f"no room left: {first}", where=_path(text), fix=FULL_FIX)
-    if type(error).__name__ == "OutOfMemoryException":
+    if type(error).__name__ == "OutOfMemoryException" or _MEMORY_WORDS.search(text):
         return QuarterdeckError(f"there is not enough memory: {first}", fix=MEMORY_FIX)
     if _FORBIDDEN_WORDS.search(text):
         return QuarterdeckError(f"cannot be written: {first}", where=_path(text), fix=FORBIDDEN_FIX)

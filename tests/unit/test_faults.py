@@ -29,6 +29,10 @@ def os_error(number: int) -> OSError:
         ),
         (duckdb.IOException('IO Error: Cannot open file "/data/lake/x.parquet": Read-only file system'), FORBIDDEN_FIX),
         (duckdb.OutOfMemoryException("Out of Memory Error: could not allocate block of size 256.0 KiB"), MEMORY_FIX),
+        (
+            pl.exceptions.ComputeError("got external error: Out of Memory Error: could not allocate 1 KiB"),
+            MEMORY_FIX,
+        ),
         (duckdb.OutOfMemoryException("Out of Memory Error: failed to offload data block of size 1 KiB"), FULL_FIX),
         (MemoryError(), MEMORY_FIX),
     ],
