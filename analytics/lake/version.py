@@ -22,6 +22,8 @@ from analytics.settings import Settings
 LAKE_VERSION = 2
 # Written by 0.1.0, which noted none.
 FIRST_VERSION = 1
+# Those that note when they have begun.
+_STAGES = frozenset({"build", "verify"})
 
 
 @dataclass(frozen=True)
@@ -40,12 +42,17 @@ def lake_note(settings: Settings) -> LakeNote | None:
         return None if lake.is_empty() else LakeNote(FIRST_VERSION)
     try:
         found = json.loads(text)
-        return LakeNote(int(found["version"]), frozenset(map(str, found.get("unfinished", ()))))
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        unfinished = found.get("unfinished", [])
+        # No command would end a stage that there is not.
+        if not isinstance(unfinished, list) or not _STAGES.issuperset(unfinished):
+            raise ValueError(unfinished)
+        return LakeNote(int(found["version"]), frozenset(unfinished))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         raise LakeError(
-            "does not say the version of the lake",
+            "does not say the version of the lake, and which stages have not ended",
             where=lake.note_place(),
-            fix="Remove it and run `quarterdeck build`.",
+            # It may have said of either that it had not ended.
+            fix="Remove it and run `quarterdeck build`, then `quarterdeck verify`.",
         ) from error
 
 

@@ -131,7 +131,13 @@ def test_a_lake_of_a_newer_release_is_refused_with_words(settings: Settings, der
         raise AssertionError("written by an older release")
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"version": "x"}', "null", '{"version": 2, "unfinished": 1}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "[]", "null", '{"version": "x"}', '{"version": 1e999}'),
+        *(f'{{"version": 2, "unfinished": {stages}}}' for stages in ("1", '"build"', '["pull"]', "[[]]", "null")),
+    ],
+)
 def test_a_note_that_says_no_version_is_named(settings: Settings, text: str) -> None:
     rows(settings)
     (settings.storage / "lake.json").write_text(text)
