@@ -68,7 +68,7 @@ ui: .venv/run.done ## The Dagster UI on the sample organisation
 
 lock: ## Lock versions with hashes and without addresses (needs uv)
 	uv pip compile --quiet $(UV_LOCK) pyproject.toml --group build -o requirements/run.txt
-	uv pip compile --quiet $(UV_LOCK) -c requirements/run.txt pyproject.toml --group build --group deploy -o requirements/deploy.txt
+	uv pip compile --quiet $(UV_LOCK) -c requirements/run.txt pyproject.toml --extra s3 --group build --group deploy -o requirements/deploy.txt
 	uv pip compile --quiet $(UV_LOCK) -c requirements/run.txt pyproject.toml --group dev -o requirements/dev.txt
 
 clean: ## Remove what make made

@@ -70,6 +70,7 @@ def test_the_image_installs_what_is_locked_with_hashes() -> None:
     assert "--no-deps" in install
     locked = (REPOSITORY / "requirements" / "deploy.txt").read_text(encoding="utf-8")
     assert "dagster-postgres==" in locked
+    assert "s3fs==" in locked
     for line in (REPOSITORY / "requirements" / "run.txt").read_text(encoding="utf-8").splitlines():
         assert line in locked.splitlines()
 
