@@ -25,7 +25,10 @@ _DAMAGED_WORDS = re.compile(
     r"No magic bytes|Corrupt database file|checksum|TProtocolException"
     r"|Invalid.*parquet|parquet.*(?:invalid|corrupt|specification)"
     r"|not a valid DuckDB database|too small to be a Parquet|Failed to read Parquet|ZSTD Decompression failure"
-    r"|don't know what type|Snappy decompression",
+    r"|don't know what type|Snappy decompression"
+    # What DuckDB says of a file's pages and notes without naming it.
+    r"|Out of buffer|Payload value bigger than allowed|Varint-decoding found|Variable-length int over"
+    r"|Could not read enough bytes from file",
     re.I,
 )
 # What an object store refused while DuckDB read it (`analytics.lake_files`), and how such a file is named.

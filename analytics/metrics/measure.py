@@ -20,9 +20,10 @@ from analytics.engine import connect
 from analytics.engines import Engine, open_engine
 from analytics.engines.duck import DuckEngine
 from analytics.engines.prelude import CALENDAR, create_functions, create_params
+from analytics.errors import LakeError
 from analytics.lake.parts import TableParts
 from analytics.lake.publish import publishing
-from analytics.lake.tables import lake_relations, name_relations, scratch, write_partitions, write_table
+from analytics.lake.tables import lake_place, lake_relations, name_relations, scratch, write_partitions, write_table
 from analytics.lake.turns import taking_turns
 from analytics.lake.updating import count_rows
 from analytics.metrics.carrying import (
@@ -147,7 +148,10 @@ class Facts:
 
 @contextmanager
 def open_facts(settings: Settings, metrics: Iterable[Metric]) -> Iterator[Facts]:
-    """Make the facts readable that metrics are measured from, with the tables `calendar` and `members`."""
+    """Make the facts readable that metrics are measured from, with the tables `calendar` and `members`.
+
+    Raises LakeError when nothing has been built yet.
+    """
     read = {table for metric in metrics for table in metric.tables} | OF_EVERY_MEASURING
     with ThreadPoolExecutor(1) as beside, ExitStack() as opened:
         # What the lake holds is looked up while DuckDB starts.
@@ -157,6 +161,10 @@ def open_facts(settings: Settings, metrics: Iterable[Metric]) -> Iterator[Facts]
         con.execute(f"CREATE OR REPLACE TABLE calendar AS SELECT * FROM {relations.pop('calendar')}")
         # Other sessions see them too: metrics are measured side by side.
         name_relations(con, relations, shared=True)
+        if not con.execute("SELECT 1 FROM snapshot LIMIT 1").fetchall():
+            raise LakeError(
+                "nothing has been built yet", where=lake_place(settings), fix="Run `quarterdeck build` first."
+            )
         snapshot = read_snapshot(con)
         create_members(con, snapshot.scopes, shared=True)
         engine = opened.enter_context(open_engine(settings, con, shared=True))

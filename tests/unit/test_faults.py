@@ -35,6 +35,9 @@ def os_error(number: int) -> OSError:
         ),
         (duckdb.OutOfMemoryException("Out of Memory Error: failed to offload data block of size 1 KiB"), FULL_FIX),
         (MemoryError(), MEMORY_FIX),
+        (duckdb.Error("Out of buffer"), DAMAGED_FIX),
+        (duckdb.Error("Payload value bigger than allowed. Corrupted file?"), DAMAGED_FIX),
+        (pl.exceptions.ComputeError("got external error: Varint-decoding found too large number"), DAMAGED_FIX),
     ],
 )
 def test_a_fault_says_what_to_do(error: BaseException, fix: str) -> None:
@@ -58,6 +61,21 @@ def test_damaged_files_are_known_by_what_really_comes(tmp_path: Path) -> None:
         assert said is not None, (name, str(caught.value))
         assert said.fix == DAMAGED_FIX
         assert said.where == str(path), (name, str(caught.value))
+
+
+def test_damaged_pages_are_known_by_what_really_comes(tmp_path: Path) -> None:
+    whole, path = tmp_path / "whole.parquet", tmp_path / "damaged.parquet"
+    duckdb.sql(f"COPY (SELECT i, CAST(hash(i) AS VARCHAR) AS text FROM range(400) AS r(i)) TO '{whole}'")
+    data = whole.read_bytes()
+    errors: list[duckdb.Error] = []
+    for at in range(4, len(data) - 300, 31):
+        path.write_bytes(data[:at] + b"\xa5" * 40 + data[at + 40 :])
+        try:
+            duckdb.sql(f"SELECT * FROM read_parquet('{path}')").fetchall()
+        except duckdb.Error as error:
+            errors.append(error)
+    assert any("Variable-length int" in str(error) for error in errors)
+    assert [str(error) for error in errors if in_words(error) is None] == []
 
 
 def test_a_zone_that_duckdb_does_not_know_is_named() -> None:

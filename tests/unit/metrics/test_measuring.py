@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
+from analytics.errors import LakeError
 from analytics.metrics import aggregates, measuring, readings
 from analytics.metrics.measure import measured_quarters, measured_values, open_facts
 from analytics.metrics.registry import METRICS
@@ -19,6 +22,14 @@ def values(settings: Settings) -> pl.DataFrame:
     with open_facts(settings, TIMED) as facts:
         quarters = measured_quarters(facts, settings.calendar)
         return measured_values(facts, settings.calendar, quarters, TIMED).sort(KEY)
+
+
+def test_what_was_never_built_is_not_measured(tmp_path: Path) -> None:
+    with (
+        pytest.raises(LakeError, match=r"nothing has been built yet\n.*`quarterdeck build`"),
+        open_facts(Settings(organization="A", storage=tmp_path), TIMED),
+    ):
+        raise AssertionError("measured")
 
 
 def test_durations_that_the_engine_orders_have_the_same_quantiles(
