@@ -80,6 +80,31 @@ def test_the_leadership_edition_has_two_pages_that_say_which_they_are(leadership
     assert "Snapshot 5f3a9c1e7b20" in texts[1]
 
 
+def _reach(page: Any) -> float:
+    """How far to the right the page draws anything but letters: boxes, rules, charts; in points."""
+    found: list[float] = []
+
+    def see(operator: bytes, numbers: Any, matrix: Any, _text_matrix: Any) -> None:
+        corners = {
+            b"m": lambda: [numbers],
+            b"l": lambda: [numbers],
+            b"c": lambda: [numbers[:2], numbers[2:4], numbers[4:]],
+            b"re": lambda: [numbers[:2], (numbers[0] + numbers[2], numbers[1] + numbers[3])],
+        }.get(operator, list)()
+        found.extend(float(matrix[0] * x + matrix[2] * y + matrix[4]) for x, y in corners)
+
+    page.extract_text(visitor_operand_before=see)
+    return max(found)
+
+
+def test_no_printed_page_reaches_into_its_margin(folder: Path) -> None:
+    margin = 14 * 72 / 25.4
+    for path in sorted(folder.rglob("*.pdf")):
+        for number, page in enumerate(PdfReader(path).pages, start=1):
+            beyond = _reach(page) - (float(page.mediabox.width) - margin)
+            assert beyond < 0.1, f"{path.name}, page {number}: {beyond:.1f} points beyond the margin"
+
+
 def test_a_pdf_is_tagged_with_a_language_bookmarks_and_the_mark_of_pdf_ua(leadership: PdfReader) -> None:
     root: Any = leadership.trailer["/Root"]
     assert root["/MarkInfo"]["/Marked"]
