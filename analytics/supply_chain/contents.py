@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
-from itertools import groupby
+from itertools import groupby, pairwise
 
 import duckdb
 
@@ -183,13 +183,22 @@ def _of_components(judged: Sequence[Judged], context: _Context, policy: Policy) 
             )
             known = found.get(key)
             found[key] = replace(fresh, first_seen=known.first_seen) if known else fresh
-    # What the newest deployment with an SBOM does not hold any more is not found any more.
-    newest = next((one for one in reversed(judged) if (one.shipped.digest or "") in context.sboms.of_digest), None)
-    live = newest.shipped.deployed.deployment_key if newest else None
-    return [
-        finding if finding.deployment_key == live else replace(finding, state="fixed", is_live=False)
-        for finding in found.values()
-    ]
+    # What the newest deployment with an SBOM does not hold any more is not found any more: it was seen until the next
+    # one after its own was live.
+    told = {
+        one.shipped.deployed.deployment_key: one.shipped.deployed
+        for one in judged
+        if (one.shipped.digest or "") in context.sboms.of_digest
+    }
+    after = {earlier.deployment_key: later for earlier, later in pairwise(told.values())}
+    placed: list[Finding] = []
+    for finding in found.values():
+        later = after.get(finding.deployment_key or "")
+        if later is not None:
+            until = later.finished_at or finding.last_seen
+            finding = replace(finding, state="fixed", is_live=False, last_seen=until)
+        placed.append(finding)
+    return placed
 
 
 def _licence_problems(

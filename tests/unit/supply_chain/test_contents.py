@@ -1,13 +1,14 @@
 """What the SBOMs of deployed artifacts give to look at: licences, vulnerabilities, subjects, ages, jumps."""
 
 import json
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from analytics.settings import load_settings
-from tests.unit.supply_chain.gathering_world import World
+from tests.unit.supply_chain.gathering_world import FIRST, World
 from tests.unit.supply_chain.sboms.sbom_world import cyclonedx, library, package, spdx
 
 ONE, TWO = "sha256:" + "11" * 32, "sha256:" + "22" * 32
@@ -69,6 +70,13 @@ def test_a_vulnerable_component_is_one_finding_until_a_deployment_is_without_it(
     world.hand_in(document=document(mit(purl="pkg:npm/left-pad@1.3.1")), digest=TWO)
     (fixed,) = world.findings(ONE, TWO)
     assert (fixed.id, fixed.state, fixed.is_live) == (finding.id, "fixed", False)
+
+
+def test_a_fixed_component_was_seen_until_the_next_deployment_was_live(world: World) -> None:
+    world.hand_in(document=document(mit(purl=PURL)), digest=ONE)
+    world.hand_in(document=document(mit(purl="pkg:npm/left-pad@1.3.1")), digest=TWO)
+    (fixed,) = world.findings(ONE, ONE, TWO, TWO)
+    assert (fixed.first_seen, fixed.last_seen) == (FIRST, FIRST + timedelta(days=2))
 
 
 @pytest.mark.parametrize(
