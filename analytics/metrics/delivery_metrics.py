@@ -69,7 +69,10 @@ DELIVERY: tuple[Metric, ...] = (
         direction="lower",
         kind="ratio",
         minimum_n=1,
-        definition=_FAIL,
+        definition=(
+            _FAIL
+            + " Where the catalog says that a service's failed attempts are failures, each of them joins both sides."
+        ),
         query="change_fail_rate",
         tables=("service_deployments", "deployment_attempts", "services"),
         entities=("deployments", "incidents"),
