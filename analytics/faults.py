@@ -86,6 +86,11 @@ def in_words(error: BaseException) -> QuarterdeckError | None:
     return None
 
 
+def is_interruption(error: BaseException) -> bool:
+    """Whether a signal such as Ctrl-C ended a query: DuckDB raises this in the place of what its handler raised."""
+    return type(error) is RuntimeError and str(error) == "Query interrupted"
+
+
 def _path(text: str) -> str | None:
     match = _PATH.search(text)
     return match[1] if match else None

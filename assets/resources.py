@@ -14,7 +14,7 @@ from pathlib import Path
 import dagster as dg
 
 from analytics.errors import QuarterdeckError
-from analytics.faults import in_words
+from analytics.faults import in_words, is_interruption
 from analytics.settings import Settings, load_settings
 from reports.progress import LineHandler, listening
 
@@ -48,6 +48,8 @@ def stage(
         except QuarterdeckError as error:
             raise dg.Failure(description=str(error), allow_retries=False) from error
         except Exception as error:
+            if is_interruption(error):
+                raise dg.DagsterExecutionInterruptedError from error  # which its handler of the signal had raised
             fault = in_words(error)
             if fault is None:
                 raise

@@ -17,12 +17,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import click
 
 from analytics.errors import LakeError, QuarterdeckError, SettingsError, SourceError, UsageError
-from analytics.faults import in_words
+from analytics.faults import in_words, is_interruption
 from analytics.periods import Quarter
 from analytics.settings import Settings, load_settings
 from reports.progress import shown_progress
@@ -57,12 +57,7 @@ class FrontDoor(click.Group):
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except (KeyboardInterrupt, TerminatedError):
-            # Dagster makes one of the other.
-            if signal.SIGTERM in signals:
-                complain("ended by SIGTERM; what was finished is kept. Run the same command again to go on.")
-                ctx.exit(1)
-            complain("interrupted; what was finished is kept. Run the same command again to go on.")
-            ctx.exit(INTERRUPTED)
+            self._end_interrupted(ctx, signals)
         except QuarterdeckError as error:
             self._trace(ctx)
             complain(f"error: {error}")
@@ -70,6 +65,8 @@ class FrontDoor(click.Group):
         except Exception as error:
             if isinstance(error, OSError) and error.errno == errno.EPIPE:
                 raise  # the reader has seen enough; click ends quietly
+            if is_interruption(error):
+                self._end_interrupted(ctx, signals)
             self._trace(ctx)
             fault = in_words(error)
             if fault is not None:
@@ -84,6 +81,15 @@ class FrontDoor(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Commands in the order in which one needs them."""
         return list(self.commands)
+
+    @staticmethod
+    def _end_interrupted(ctx: click.Context, signals: ReceivedSignals) -> NoReturn:
+        # Dagster makes one of the other.
+        if signal.SIGTERM in signals:
+            complain("ended by SIGTERM; what was finished is kept. Run the same command again to go on.")
+            ctx.exit(1)
+        complain("interrupted; what was finished is kept. Run the same command again to go on.")
+        ctx.exit(INTERRUPTED)
 
     @staticmethod
     def _trace(ctx: click.Context) -> None:

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
+import threading
 from pathlib import Path
 
 import duckdb
@@ -9,7 +11,7 @@ import polars as pl
 import pytest
 
 from analytics.errors import LakeError
-from analytics.faults import DAMAGED_FIX, FORBIDDEN_FIX, FULL_FIX, MEMORY_FIX, in_words
+from analytics.faults import DAMAGED_FIX, FORBIDDEN_FIX, FULL_FIX, MEMORY_FIX, in_words, is_interruption
 
 
 def os_error(number: int) -> OSError:
@@ -85,6 +87,18 @@ def test_a_zone_that_duckdb_does_not_know_is_named() -> None:
     assert said is not None
     assert "Europe/Atlantis" in said.what
     assert said.where == "time_zone"
+
+
+def test_what_a_signal_makes_of_a_query_is_known_by_what_really_comes() -> None:
+    con = duckdb.connect()
+    signal_soon = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT))
+    signal_soon.start()
+    with pytest.raises(RuntimeError) as caught:
+        con.execute("SELECT hash(CAST(i AS VARCHAR)) FROM range(20000000) AS r(i)").fetchnumpy()
+    signal_soon.join()
+    con.close()
+    assert is_interruption(caught.value)
+    assert not is_interruption(RuntimeError("other"))
 
 
 def test_other_errors_are_left_alone() -> None:

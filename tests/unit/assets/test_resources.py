@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
+import pytest
 
 from analytics.progress import report
 from analytics.settings import Settings
@@ -31,6 +32,20 @@ def test_an_error_for_a_reader_is_the_failures_description(
     assert description is not None
     assert "quarterdeck.yaml:1" in description
     assert "organization" in description
+
+
+def test_a_signal_that_met_a_query_is_what_dagster_knows_as_an_interruption(
+    settings: Settings, stages: Any, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def build(now: Settings) -> None:
+        raise RuntimeError("Query interrupted")
+
+    monkeypatch.setattr("analytics.delivery.build.build", build)
+    [failure] = [event.step_failure_data for event in run(settings, instance).all_events if event.is_step_failure]
+    assert failure.error is not None
+    # `quarterdeck run` looks for either.
+    names = (failure.error.cls_name, failure.error.cause.cls_name if failure.error.cause else None)
+    assert dg.DagsterExecutionInterruptedError.__name__ in names
 
 
 def test_a_changed_settings_file_needs_no_restart(

@@ -192,8 +192,11 @@ def test_an_error_cannot_drive_the_terminal(settings: Path, monkeypatch: pytest.
     assert "file \\x9b2J\\u202e" in invoke("metrics").stderr
 
 
-def test_an_interrupt_exits_130_and_says_that_it_can_go_on(settings: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fail_with(monkeypatch, KeyboardInterrupt())
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("Query interrupted")])
+def test_an_interrupt_exits_130_and_says_that_it_can_go_on(
+    settings: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    fail_with(monkeypatch, error)
     result = invoke("metrics")
     assert result.exit_code == 130
     assert "go on" in result.stderr
