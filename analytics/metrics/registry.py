@@ -1,8 +1,8 @@
 """Every metric, defined once: this list drives the assets, `metrics`, `explain`, the pack and docs/metrics.md.
 
 A metric's query stands in `observations/<query>.sql`; it yields the rows that count and the rows that were left out.
-Its worked example stands in `examples/<name>.yaml`. A change of meaning bumps `version` and the CHANGELOG. Source:
-metrics.md; names and units: contract.md section 5.
+Its worked example stands in a file of `worked_examples/`. A change of meaning bumps `version` and the CHANGELOG.
+Source: metrics.md; names and units: contract.md section 5.
 """
 
 from __future__ import annotations
