@@ -16,6 +16,7 @@ import dagster as dg
 
 from analytics.lake.schemas import TABLES, VALUE_MEANINGS, Table
 from analytics.settings import Settings, StageName, StepSettings
+from reports.formats import spoken_unit
 from reports.listings import readable
 from reports.tables import printable
 
@@ -133,12 +134,13 @@ def value_metadata(
     `services` the services' rows of the same quarter. `pack` is the address of the quarter's pack, newest or to come.
     """
     unit = str(row["unit"])
-    trend = ", ".join(f"{quarter} {readable(value, unit)}" for quarter, value in history)
+    spoken = spoken_unit(str(row["metric"]), unit)
+    trend = ", ".join(f"{quarter} {readable(value, spoken)}" for quarter, value in history)
     largest = sorted(services, key=lambda each: (-(each["n"] or 0), each["name"]))[:TOP_ROWS]
     table = markdown_table(
         ("service", "value", "n", "reading or reason"),
         (
-            (each["name"], readable(each["value"], unit), each["n"], each["reason"] or each["reading"] or "")
+            (each["name"], readable(each["value"], spoken), each["n"], each["reason"] or each["reading"] or "")
             for each in largest
         ),
     )
@@ -152,7 +154,7 @@ def value_metadata(
         "quarter": str(row["quarter"]),
         "reading": row["reading"] or "-",
         "reason": row["reason"] or "-",
-        "shown as": readable(row["value"], unit),
+        "shown as": readable(row["value"], spoken),
         "definition": row["definition"],
         "trend": dg.MetadataValue.md(sparkline([value for _, value in history], trend) or "no value yet"),
         "trend in words": trend,

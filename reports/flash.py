@@ -13,6 +13,7 @@ from analytics.errors import LakeError
 from analytics.metrics.values import metric_values
 from analytics.periods import Quarter
 from analytics.settings import Settings
+from reports.formats import spoken_unit
 from reports.listings import readable
 
 # DORA's five, in its order.
@@ -39,7 +40,7 @@ def flash_lines(settings: Settings, quarter: Quarter) -> list[str]:
 
 
 def _line(row: Mapping[str, Any], before: Mapping[str, Any] | None, earlier: Quarter) -> str:
-    name, unit = row["metric"].replace("_", " "), row["unit"]
+    name, unit = row["metric"].replace("_", " "), spoken_unit(row["metric"], row["unit"])
     if row["value"] is None:
         return f"{name}: undefined ({row['reason']})"
     parts = [f"{name}: {readable(row['value'], unit)} (n = {row['n']})"]

@@ -195,7 +195,7 @@ def amount(value: float, definition: Definition, pace: Pace | None = None) -> st
     if definition.unit == "hours":
         return duration(value * 3600)
     if definition.unit == "minutes":
-        return _minutes(value)
+        return minutes(value)
     if definition.unit == "per_day":
         chosen = pace or pace_of(value)
         return f"{number(value * chosen.days, 1)} {chosen.words}"
@@ -206,7 +206,7 @@ def amount(value: float, definition: Definition, pace: Pace | None = None) -> st
     return number(value, 2)
 
 
-def _minutes(value: float) -> str:
+def minutes(value: float) -> str:
     """A pipeline's time: tenths of a minute say enough between one minute and one hour."""
     return f"{number(value, 1)}{NBSP}min" if 1 <= abs(value) < 60 else duration(value * 60)
 
@@ -233,9 +233,13 @@ def show(value: MetricValue | None, definition: Definition) -> Shown:
     return Shown(amount(value.value, definition, pace), _interval(value, definition, pace), notes)
 
 
+def spoken_unit(metric: str, unit: str) -> str:
+    """The unit in which a value is said: a ratio that is no part of a whole, as it may pass 1, is a plain number."""
+    return "number" if unit == "ratio" and metric.endswith("_per_deployment") else unit
+
+
 def _is_share(definition: Definition) -> bool:
-    """Whether a ratio is a part of a whole (an intervention count per deployment may pass 1)."""
-    return definition.unit == "ratio" and not definition.metric.endswith("_per_deployment")
+    return spoken_unit(definition.metric, definition.unit) == "ratio"
 
 
 def _show_share(value: MetricValue) -> Shown:
@@ -302,7 +306,7 @@ def show_change(now: MetricValue | None, before: MetricValue | None, definition:
         exact = abs(difference) * 3600
         text = duration(round(exact / 60) * 60 if now.value >= 1 else exact)
     elif definition.unit == "minutes":
-        text = _minutes(abs(difference))
+        text = minutes(abs(difference))
     elif definition.unit == "per_day":
         pace = pace_of(now.value)
         text = f"{number(abs(difference) * pace.days, 1)} {pace.words}"

@@ -41,7 +41,7 @@ def readable(value: float | None, unit: str, pace: formats.Pace | None = None) -
         case "hours":
             text = formats.duration(value * 3600)
         case "minutes":
-            text = formats.duration(value * 60)
+            text = formats.minutes(value)
         case "ratio":
             text = formats.percent(value)
         case "per_day":
@@ -55,13 +55,19 @@ def readable(value: float | None, unit: str, pace: formats.Pace | None = None) -
     return text.replace(formats.NBSP, " ")
 
 
+def _unit(row: Row) -> str:
+    return formats.spoken_unit(row["metric"], row["unit"])
+
+
 def _parts(row: Row) -> str:
     numerator, denominator = row["numerator"], row["denominator"]
     if numerator is None or denominator is None:
         return f"n = {formats.number(row['n'])}" if row["n"] is not None else ""
     between = "in" if row["unit"] == "per_day" else "of"
     tail = " days" if row["unit"] == "per_day" else ""
-    return f"{formats.quantity(numerator)} {between} {formats.quantity(denominator)}{tail}"
+    # A share of time: its parts are hours, n is what they were observed on.
+    hours = " h" if row["unit"] == "ratio" and row["n"] != denominator else ""
+    return f"{formats.quantity(numerator)}{hours} {between} {formats.quantity(denominator)}{hours}{tail}"
 
 
 def _beside(row: Row) -> str:
@@ -74,7 +80,7 @@ def _beside(row: Row) -> str:
         if row["low"] is not None and row["high"] is not None:
             # One pace for all three: "1.2 a day" beside "5.5 a week" could not be compared.
             pace = formats.pace_of(row["value"])
-            low, high = (readable(row[end], row["unit"], pace) for end in ("low", "high"))
+            low, high = (readable(row[end], _unit(row), pace) for end in ("low", "high"))
             words.insert(0, f"{low} to {high}")
         if missing:
             words.append(f"without {missing}")
@@ -98,7 +104,7 @@ def metrics_table(values: Sequence[Row], width: int | None = None) -> str:
                 (
                     (
                         f"  {row['metric']}" + (f" ({row['series']})" if row["series"] else ""),
-                        readable(row["value"], row["unit"]),
+                        readable(row["value"], _unit(row)),
                         _parts(row),
                         _beside(row),
                     )
@@ -144,7 +150,7 @@ def explanation_text(explanation: Explanation, limit: int = 50, width: int | Non
     """
     of = f"{explanation.scope} {explanation.name}, {explanation.quarter}"
     series = f", series {explanation.series}" if explanation.series else ""
-    value = readable(explanation.value, explanation.unit)
+    value = readable(explanation.value, formats.spoken_unit(explanation.metric, explanation.unit))
     if explanation.value is None:
         value = f"undefined: {formats.reason_words(explanation.reason)}"
     groups: dict[str, list[Row]] = {"": []}

@@ -91,6 +91,7 @@ ROWS = [
     [
         (8.5, "hours", "8 h 30 min"),
         (0.5, "minutes", "30 s"),
+        (13.58, "minutes", "13.6 min"),
         (0.125, "ratio", "12.5 %"),
         (0.5, "per_day", "3.5 a week"),
         (3.0, "count", "3"),
@@ -99,6 +100,15 @@ ROWS = [
 )
 def test_values_are_said_in_their_natural_unit(value: float | None, unit: str, words: str) -> None:
     assert readable(value, unit).replace("\u00a0", " ") == words
+
+
+def test_a_ratio_that_is_no_share_is_a_plain_number_and_a_share_of_time_says_its_hours() -> None:
+    interventions = {**RATE, "metric": "manual_interventions_per_deployment", "value": 0.1}
+    busy = {**RATE, "metric": "runner_utilization", "numerator": 1214.6, "denominator": 57733.8, "n": 7}
+    text = metrics_table([interventions, busy]).replace("\u00a0", " ")
+    assert "0.10  2 of 20" in text
+    assert "0.03 to 0.30" in text
+    assert "1,214.6 h of 57,733.8 h" in text
 
 
 def test_the_table_shows_value_parts_interval_and_reading() -> None:
